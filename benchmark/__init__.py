@@ -1,0 +1,1 @@
+"""The 30K benchmark, and the project's own speed benchmarks."""

@@ -1,0 +1,1 @@
+"""The data's contract: records, ids, settings, profiles, the catalogue's SQL."""

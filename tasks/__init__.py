@@ -1,0 +1,1 @@
+"""One file a step, and the lake and catalogue they write to."""

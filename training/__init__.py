@@ -1,0 +1,1 @@
+"""Training of refiners on the published shards."""
