@@ -1,0 +1,384 @@
+"""The command `omnirefiner`: each command validates what it is given, does its work, and says what came of it."""
+
+import json
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from schemas.errors import ProjectError
+from schemas.settings import load_settings
+
+# Flows raise what went wrong and this command says it in one line; Prefect need not log it as a traceback too.
+os.environ.setdefault("PREFECT_LOGGING_LEVEL", "CRITICAL")
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    help="From product photos to versioned datasets for reference-guided image refiners.",
+)
+
+Lake = Annotated[Path, typer.Option("--lake", help="The folder that holds everything.")]
+Profile = Annotated[str, typer.Option("--profile", help="A profile's name, or a path to a .toml file.")]
+Assignments = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A setting on top; repeatable.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
+
+DEFAULT_LAKE = Path("lake")
+DEFAULT_PROFILE = "embedded"
+
+
+def main() -> None:
+    """Run the command; trouble that a person can mend ends in one line and exit code 2."""
+    try:
+        app()
+    except ProjectError as error:
+        print(f"omnirefiner: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("omnirefiner: stopped; run the same command again to go on where it was", file=sys.stderr)
+        sys.exit(130)
+
+
+@app.command()
+def build(
+    photos: Annotated[Path, typer.Argument(help="A folder of photos, one folder a product or flat; or a manifest.")],
+    lake: Lake = DEFAULT_LAKE,
+    profile: Profile = DEFAULT_PROFILE,
+    assignments: Assignments = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Take in only the first N photos, by path.")] = None,
+    publish: Annotated[str | None, typer.Option(metavar="NAME", help="Publish the result as this version.")] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what there is to do and how long; do nothing.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Build quadruplets from photos; what the lake already answers is not done again.
+
+    Example: `omnirefiner build photos --lake lake --limit 50`
+    """
+    settings = load_settings(profile, assignments or ())
+    if dry_run:
+        _dry_run(photos, lake, settings, limit, as_json)
+        return
+    from tasks.lake import Lake as TheLake
+    from tasks.listing import list_photos
+    from tasks.versions import refuse_name
+
+    list_photos(photos, limit)  # before a server is started for nothing
+    if publish:
+        refuse_name(TheLake(lake), publish)
+    from flows.build import build as flow
+
+    summary = flow(str(photos), str(lake), profile, assignments or [], limit, publish)
+    if as_json:
+        _print_json(summary.model_dump(mode="json"))
+        return
+    _table("What this run did", [step.model_dump() for step in summary.steps])
+    _funnel(summary.funnel)
+    where = f" --lake {lake}" if lake != DEFAULT_LAKE else ""
+    print(f"\nLake: {summary.lake}")
+    if summary.version:
+        print(f"Version '{summary.version}' is published; check it with `omnirefiner verify {summary.version}{where}`")
+    elif summary.funnel.quadruplets:
+        print(f"Look at them: `omnirefiner sheet{where}`; publish them: `omnirefiner publish NAME{where}`")
+    else:
+        print(f"No quadruplets came out; `omnirefiner status{where}` says where they stopped")
+
+
+def _dry_run(photos: Path, lake: Path, settings: Any, limit: int | None, as_json: bool) -> None:
+    from tasks.catalog import plan
+    from tasks.fingerprints import fingerprints
+    from tasks.forecast import forecast
+    from tasks.lake import Lake as TheLake
+    from tasks.listing import list_photos
+
+    listed = list_photos(photos, limit)
+    with plan(TheLake(lake), fingerprints(settings), settings.pair) as connection:
+        forecasts = forecast(connection, listed)
+    found = [one.model_dump() for one in forecasts]
+    if as_json:
+        _print_json(found)
+        return
+    _table(f"What a build of {len(listed)} photos would do", found)
+    seconds = sum(one.seconds for one in forecasts) / settings.run.workers
+    print(f"About {_duration(seconds)} with {settings.run.workers} workers. Nothing was done.")
+
+
+@app.command()
+def publish(
+    version: Annotated[str, typer.Argument(metavar="NAME", help="The version's name, for good.")],
+    lake: Lake = DEFAULT_LAKE,
+    as_json: AsJson = False,
+) -> None:
+    """Publish the newest run's quadruplets, less the benchmark reserve, as an immutable version.
+
+    Example: `omnirefiner publish v1 --lake lake`
+    """
+    from tasks.lake import open_lake
+    from tasks.versions import refuse_name
+
+    refuse_name(open_lake(lake), version)
+    from flows.publish import publish as flow
+
+    manifest = flow(version, str(lake))
+    if as_json:
+        _print_json(manifest)
+        return
+    shards = [{key: shard[key] for key in ("sha256", "samples", "bytes")} for shard in manifest["shards"]]
+    _table(f"Version {version}", shards)
+    print(f"{manifest['samples']} samples, {manifest['bytes'] / 1e6:.1f} MB in {len(shards)} shards: "
+          f"{open_lake(lake).manifest(version)}")  # fmt: skip
+
+
+@app.command()
+def verify(
+    version: Annotated[str | None, typer.Argument(help="A version; all of them when left out.")] = None,
+    lake: Lake = DEFAULT_LAKE,
+    as_json: AsJson = False,
+) -> None:
+    """Read published versions from end to end; name whatever is not as it was published. Exit code 1 if anything is.
+
+    Example: `omnirefiner verify v1 --lake lake`
+    """
+    from tasks.lake import open_lake
+    from tasks.versions import read_manifest
+
+    the_lake = open_lake(lake)
+    if version:
+        read_manifest(the_lake, version)
+    from flows.verify import verify as flow
+
+    manifests, findings = flow(version, str(lake))
+    if as_json:
+        _print_json({"versions": [m["name"] for m in manifests], "findings": [vars(f) for f in findings]})
+    elif findings:
+        _table("Not as published", [vars(finding) for finding in findings])
+    else:
+        samples = sum(manifest["samples"] for manifest in manifests)
+        print(f"All as published: {len(manifests)} versions, {samples} samples, every digest, part and index.")
+    raise typer.Exit(1 if findings else 0)
+
+
+@app.command()
+def status(lake: Lake = DEFAULT_LAKE, as_json: AsJson = False) -> None:
+    """Show what the lake holds: the funnel from photos to quadruplets, the newest runs, the versions.
+
+    Example: `omnirefiner status --lake lake`
+    """
+    from tasks.catalog import read, rows
+    from tasks.lake import open_lake
+    from tasks.summary import funnel
+
+    with read(open_lake(lake)) as connection:
+        found = funnel(connection)
+        runs = rows(connection, "SELECT run_id, started_at, status, photos, profile, code FROM runs"
+                                " ORDER BY run_id DESC LIMIT 5")  # fmt: skip
+        versions = rows(connection, "SELECT version, parent, samples, bytes, shards, published_at FROM versions"
+                                    " ORDER BY sequence")  # fmt: skip
+        failures = rows(connection, "SELECT stage, count(*) AS items, any_value(detail) AS one_of_them FROM failures"
+                                    " GROUP BY stage ORDER BY stage")  # fmt: skip
+    if as_json:
+        _print_json({"funnel": found.model_dump(), "runs": runs, "versions": versions, "failures": failures})
+        return
+    _funnel(found)
+    _table("Newest runs", runs)
+    if versions:
+        _table("Versions", versions)
+    if failures:
+        _table("Failed, and asked again by the next run", failures)
+
+
+@app.command()
+def why(
+    item: Annotated[str, typer.Argument(metavar="ID", help="An id (its beginning is enough) or a photo's path.")],
+    lake: Lake = DEFAULT_LAKE,
+    as_json: AsJson = False,
+) -> None:
+    """Tell the story of a photo, pair, edit or quadruplet: what was made of it, what was turned down and why.
+
+    Example: `omnirefiner why mug/front.jpg --lake lake`
+    """
+    from tasks.catalog import read
+    from tasks.lake import open_lake
+    from tasks.why import story
+
+    with read(open_lake(lake)) as connection:
+        lines = [line.model_dump() for line in story(connection, item)]
+    if as_json:
+        _print_json(lines)
+    else:
+        _table(item, [line | {"id": line["id"][:12]} for line in lines])
+
+
+@app.command()
+def query(
+    sql: Annotated[str, typer.Argument(help="One SQL question over the catalogue's views.")],
+    lake: Lake = DEFAULT_LAKE,
+    as_json: AsJson = False,
+) -> None:
+    """Ask the catalogue in SQL; it is opened read-only and can touch no file of this machine.
+
+    Example: `omnirefiner query "SELECT category, count(*) FROM quadruplets GROUP BY 1"`
+    """
+    from tasks.catalog import read, rows
+    from tasks.lake import open_lake
+
+    with read(open_lake(lake)) as connection:
+        found = rows(connection, sql)
+    if as_json:
+        _print_json(found)
+    else:
+        _table("", found)
+
+
+@app.command()
+def sheet(
+    out: Annotated[Path, typer.Argument(help="The picture to write; .jpg or .png.")] = Path("sheet.jpg"),
+    lake: Lake = DEFAULT_LAKE,
+    count: Annotated[int, typer.Option(min=1, max=400, help="How many quadruplets, drawn by their digests.")] = 12,
+    where: Annotated[str, typer.Option(help="A condition over the view quadruplets, in SQL.")] = "true",
+) -> None:
+    """Draw a contact sheet of quadruplets: reference, input, ground truth and the two instructions.
+
+    Example: `omnirefiner sheet text.jpg --where "category = 'text'" --count 20`
+    """
+    from tasks.catalog import read, rows
+    from tasks.lake import open_lake
+    from tasks.sheet import write_sheet
+
+    the_lake = open_lake(lake)
+    with read(the_lake) as connection:
+        sql = f"SELECT * FROM quadruplets WHERE accepted AND ({where}) ORDER BY quadruplet_id LIMIT ?"
+        found = rows(connection, sql, [count])
+    if not found:
+        raise ProjectError(f"sheet: no quadruplets where {where}; see `omnirefiner status`")
+    write_sheet(the_lake, found, out)
+    print(f"{len(found)} quadruplets: {out}")
+
+
+@app.command()
+def doctor(
+    lake: Lake = DEFAULT_LAKE,
+    profile: Profile = DEFAULT_PROFILE,
+    assignments: Assignments = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check that this machine, the profile and the lake are fit for a run. Exit code 1 if something is not.
+
+    Example: `omnirefiner doctor --profile embedded`
+    """
+    from tasks.doctor import examine
+
+    checks = [check.model_dump() for check in examine(load_settings(profile, assignments or ()), lake)]
+    if as_json:
+        _print_json(checks)
+    else:
+        _table("", checks)
+    raise typer.Exit(1 if any(check["verdict"] == "bad" for check in checks) else 0)
+
+
+@app.command()
+def render(
+    out: Annotated[Path, typer.Argument(help="A new or empty folder for the photos and their truth.")],
+    products: Annotated[int, typer.Option(min=1, help="How many products.")] = 8,
+    views: Annotated[int, typer.Option(min=1, help="How many photos of each.")] = 5,
+    seed: Annotated[int, typer.Option(help="Another seed, other products.")] = 0,
+    size: Annotated[int, typer.Option(min=128, max=2048, help="Pixels of the longer side.")] = 640,
+) -> None:
+    """Render photos of products that do not exist, with the truth about them in truth.jsonl.
+
+    Example: `omnirefiner render photos --products 12 --views 6`
+    """
+    from tasks.render.photos import render_set
+
+    render_set(out, products, views, seed, size)
+    print(f"{products} products, {products * views} photos: {out}")
+
+
+@app.command()
+def demo(folder: Annotated[Path, typer.Argument(help="Where to put photos and lake.")] = Path("demo")) -> None:
+    """Run the whole job on rendered photos: render, build, publish version 'demo', verify.
+
+    Example: `omnirefiner demo`
+    """
+    photos, lake, picture = folder / "photos", folder / "lake", folder / "sheet.jpg"
+    if not photos.exists():
+        render(photos)
+    published = (lake / "versions" / "demo.json").exists()
+    build(photos, lake, publish=None if published else "demo")
+    sheet(picture, lake)
+    print(f"""
+Photos:      {photos}
+Lake:        {lake}  (shards/, versions/demo.json, catalog.duckdb)
+Picture:     {picture}
+
+Next:
+  omnirefiner status --lake {lake}
+  omnirefiner query "SELECT task, category, count(*) AS n FROM quadruplets GROUP BY ALL ORDER BY n DESC" --lake {lake}
+  omnirefiner why box-00000/00.jpg --lake {lake}
+  omnirefiner build YOUR_PHOTOS --lake lake
+""")
+    verify("demo", lake)
+
+
+def _funnel(found: Any) -> None:
+    counts = ("photos", "images", "pairs_compared", "pairs", "instructions", "edits", "quadruplets", "held_back")
+    _table("From photos to quadruplets", [{name: getattr(found, name) for name in counts}])
+    if found.quadruplets:
+        _table("Quadruplets", [{**found.by_task, **found.by_category}])
+    refused = [
+        {"stage": stage, "refused for": reason, "items": items}
+        for stage, reasons in found.refused.items()
+        for reason, items in reasons.items()
+    ]
+    if refused:
+        _table("Turned down", refused)
+
+
+def _table(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    console = Console(width=None if sys.stdout.isatty() else 160)
+    if not rows:
+        console.print("(no rows)")
+        return
+    table = Table(title=title or None, title_justify="left", header_style="bold")
+    for name, value in rows[0].items():
+        numeric = isinstance(value, int | float) and not isinstance(value, bool)
+        table.add_column(name.replace("_", " "), justify="right" if numeric else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(_cell(value) for value in row.values()))
+    console.print(table, markup=False)
+
+
+def _cell(value: Any) -> Any:
+    from rich.text import Text
+
+    if isinstance(value, float):
+        return Text(f"{value:.4g}" if abs(value) < 100 else f"{value:.0f}")
+    return Text("" if value is None else str(value))
+
+
+def _print_json(value: Any) -> None:
+    print(json.dumps(value, indent=1, ensure_ascii=False, default=str))
+
+
+def _duration(seconds: float) -> str:
+    return (
+        f"{seconds:.0f} s"
+        if seconds < 120
+        else f"{seconds / 60:.0f} min"
+        if seconds < 7200
+        else f"{seconds / 3600:.1f} h"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,220 @@
+"""How the items of a stage are carried through Prefect: in chunks of a few seconds' work, several in flight."""
+
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from prefect import task
+from prefect.artifacts import create_progress_artifact, update_progress_artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.futures import PrefectFuture
+from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
+from prefect.utilities.annotations import quote
+
+from flows.progress import progress
+from schemas.errors import LakeError, StageStopped
+from schemas.settings import Settings
+from tasks import ledger
+from tasks.block import block, embed
+from tasks.catalog import plan, rows
+from tasks.edit import edit
+from tasks.ingest import ingest
+from tasks.instruct import instruct
+from tasks.lake import Lake
+from tasks.ledger import Row
+from tasks.pair import pair
+from tasks.restore import restore
+
+FIRST_CHUNK = 2  # items, until it is known how long one takes
+LARGEST_CHUNK = 512
+
+
+@dataclass(frozen=True)
+class Context:
+    """What every stage of a run needs to know."""
+
+    lake: Lake
+    settings: Settings
+    run_id: str
+    fingerprints: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Tally:
+    """What became of items: counts, not items. `reasons` counts the refusals; `seconds` are of work, over all workers.
+
+    `failed_last` is how many items failed at the end without a success between.
+    """
+
+    items: int = 0
+    answered: int = 0
+    refused: int = 0
+    failed: int = 0
+    failed_last: int = 0
+    answers: int = 0
+    seconds: float = 0.0
+    reasons: tuple[tuple[str, int], ...] = ()
+    last_failure: str = ""
+
+    def plus(self, other: "Tally") -> "Tally":
+        """Return the tally of both, `other` being the later."""
+        reasons = Counter(dict(self.reasons)) + Counter(dict(other.reasons))
+        return Tally(
+            items=self.items + other.items,
+            answered=self.answered + other.answered,
+            refused=self.refused + other.refused,
+            failed=self.failed + other.failed,
+            failed_last=other.failed_last + (self.failed_last if other.failed_last == other.items else 0),
+            answers=self.answers + other.answers,
+            seconds=self.seconds + other.seconds,
+            reasons=tuple(sorted(reasons.items())),
+            last_failure=other.last_failure or self.last_failure,
+        )
+
+
+def task_runner(settings: Settings) -> TaskRunner[Any]:
+    """Return the runner that carries the chunks."""
+    return ThreadPoolTaskRunner(max_workers=settings.run.workers)
+
+
+def work_through(
+    context: Context, runner: TaskRunner[Any], stage: str, items: Sequence[Row], *, at_once: bool = False
+) -> Tally:
+    """Carry the open items of a stage through its engine, in chunks or all at once; return what became of them.
+
+    Raises StageStopped when too many items fail in a row; those are kept for the next run.
+    """
+    total = Tally()
+    if not items:
+        return total
+    limit = context.settings.run.failures_in_a_row
+    artifact: Any = create_progress_artifact(progress=0.0, key=f"{stage}-progress", description=f"{len(items)} items")
+    with progress(stage, len(items)) as advance:
+        for tally in _in_chunks(context, runner, stage, items, len(items) if at_once else FIRST_CHUNK):
+            total = total.plus(tally)
+            advance(tally.items, _note(total))
+            update_progress_artifact(artifact, progress=100 * total.items / len(items))
+            if total.failed_last >= limit:
+                raise StageStopped(
+                    f"stage {stage}: stopped after {total.failed_last} failures in a row, the last: "
+                    f"{total.last_failure}; mend the engine and run the same command again, nothing is lost"
+                )
+    return total
+
+
+def _in_chunks(
+    context: Context, runner: TaskRunner[Any], stage: str, items: Sequence[Row], length: int
+) -> Iterator[Tally]:
+    """Send chunks to the workers and yield their tallies in order; each chunk is as long as the last ones suggest."""
+    workers, wanted = context.settings.run.workers, context.settings.run.chunk_seconds
+    in_flight: deque[PrefectFuture[Tally]] = deque()
+    start = 0
+    try:
+        while start < len(items) or in_flight:
+            while start < len(items) and len(in_flight) < 2 * workers:
+                # near the end the chunks shrink, so that no worker is left alone with the last long one
+                cut = length if start == 0 else max(1, min(length, -(-(len(items) - start) // (2 * workers))))
+                in_flight.append(_send(context, runner, stage, items[start : start + cut]))
+                start += cut
+            tally = in_flight.popleft().result()
+            length = max(1, min(round(wanted * tally.items / max(1e-3, tally.seconds)), 4 * length, LARGEST_CHUNK))
+            yield tally
+    finally:
+        for future in in_flight:  # stopped in the middle: what is in flight still writes its rows
+            future.wait()
+
+
+def _send(context: Context, runner: TaskRunner[Any], stage: str, items: Sequence[Row]) -> PrefectFuture[Tally]:
+    named = answer_chunk.with_options(task_run_name=f"{stage} {items[0]['item_id'][:8]}")
+    # quoted, so that Prefect does not search every item for futures
+    future: PrefectFuture[Tally] = runner.submit(
+        named, {"context": context, "stage": stage, "items": quote(list(items))}
+    )
+    return future
+
+
+def _is_transient(_task: object, _run: object, state: object) -> bool:
+    """Say whether trying the chunk again may help: the network or the disk's moods, never a wrong answer."""
+    try:
+        state.result()  # type: ignore[attr-defined]
+    except (ConnectionError, TimeoutError):
+        return True
+    except BaseException:
+        return False
+    return False
+
+
+@task(
+    name="answer",
+    cache_policy=NO_CACHE,
+    persist_result=False,
+    retries=2,
+    retry_delay_seconds=[1, 5],
+    retry_condition_fn=_is_transient,
+)
+def answer_chunk(context: Context, stage: str, items: list[Row]) -> Tally:
+    """Answer a chunk of items and write their rows as one file of the ledger."""
+    found = list(_answers(context, stage)(items))
+    try:
+        ledger.append(context.lake, stage, context.run_id, context.fingerprints[stage], found)
+    except OSError as error:
+        raise LakeError(f"lake {context.lake.root}: cannot be written ({error.strerror})") from error
+    return tally_of(found)
+
+
+def _answers(context: Context, stage: str) -> Callable[[list[Row]], Iterator[Row]]:
+    lake, settings = context.lake, context.settings
+    match stage:
+        case "ingest":
+            return lambda items: ingest(lake, settings, items)
+        case "embed":
+            return lambda items: embed(lake, items)
+        case "block":
+            return lambda items: block([item["item_id"] for item in items], _embedded(context), settings.pair)
+        case "pair":
+            return lambda items: pair(lake, settings, items)
+        case "instruct":
+            return lambda items: instruct(lake, settings, items)
+        case "edit":
+            return lambda items: edit(lake, settings, items)
+        case "restore":
+            return lambda items: restore(lake, settings, items)
+        case _:
+            raise ValueError(f"no stage {stage!r}")
+
+
+def _embedded(context: Context) -> list[Row]:
+    with plan(context.lake, context.fingerprints, context.settings.pair) as connection:
+        return rows(
+            connection, "SELECT image_id, product, split_group, vector FROM images JOIN embeddings USING (image_id)"
+        )
+
+
+def tally_of(found: Sequence[Row]) -> Tally:
+    """Count a chunk's rows; an item with several rows counts once."""
+    statuses = {row["item_id"]: row for row in found}
+    failed_last = 0
+    for row in reversed(statuses.values()):
+        if row["status"] != "failed":
+            break
+        failed_last += 1
+    counts = Counter(row["status"] for row in statuses.values())
+    return Tally(
+        items=len(statuses),
+        answered=counts["answered"],
+        refused=counts["refused"],
+        failed=counts["failed"],
+        failed_last=failed_last,
+        answers=sum(row["status"] == "answered" for row in found),
+        seconds=sum(row.get("seconds", 0.0) for row in found),
+        reasons=tuple(
+            sorted(Counter(row["reason"] for row in statuses.values() if row["status"] == "refused").items())
+        ),
+        last_failure=next((row["detail"] for row in reversed(found) if row["status"] == "failed"), ""),
+    )
+
+
+def _note(total: Tally) -> str:
+    words = [f"{total.refused} refused" if total.refused else "", f"{total.failed} failed" if total.failed else ""]
+    return ", ".join(filter(None, words))

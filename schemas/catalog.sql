@@ -1,0 +1,167 @@
+-- The catalogue's views over the ledger: the same text makes the plan of a build (ledger_* read from Parquet in place)
+-- and the snapshot (ledger_* copied into tables). Given: ledger_<stage>, ledger_runs, settings_now(stage, fingerprint),
+-- cuts(same_product, style, viewpoint), and of the published versions ledger_versions, ledger_version_shards and
+-- ledger_shard_members.
+-- all_* show every fingerprint; unqualified names show the answers of the newest run's settings.
+
+-- Photos ---------------------------------------------------------------------------------------------------------
+
+-- A product keeps the split group it was first given, whatever the shares are set to later.
+CREATE VIEW product_groups AS
+SELECT product, arg_min(split_group, run_id) AS split_group
+FROM ledger_ingest WHERE status = 'answered' AND product IS NOT NULL GROUP BY product;
+
+CREATE VIEW all_sources AS
+SELECT l.path, l.image_id, l.product, l.licence, coalesce(g.split_group, l.split_group) AS split_group,
+       l.root, l.extra, l.item_id AS source_id, l.format, l.source_width, l.source_height, l.width, l.height,
+       l.photo_sha256, l.phash, l.fingerprint, l.run_id, l.at
+FROM ledger_ingest l LEFT JOIN product_groups g USING (product) WHERE l.status = 'answered';
+
+-- One row a file: what it held when it was last looked at.
+CREATE VIEW sources AS
+SELECT * FROM all_sources SEMI JOIN settings_now ON stage = 'ingest' AND settings_now.fingerprint = all_sources.fingerprint
+QUALIFY row_number() OVER (PARTITION BY root, path ORDER BY run_id DESC, at DESC) = 1;
+
+-- One row a file's content. Where it is in several products, the strictest split group holds.
+CREATE VIEW images AS
+SELECT image_id, any_value(width) AS width, any_value(height) AS height, any_value(phash) AS phash,
+       any_value(source_width) AS source_width, any_value(source_height) AS source_height,
+       min(product) AS product, min(licence) AS licence, any_value(photo_sha256) AS photo_sha256,
+       CASE WHEN bool_or(split_group = 'benchmark') THEN 'benchmark'
+            WHEN bool_or(split_group = 'validation') THEN 'validation' ELSE 'train' END AS split_group
+FROM sources GROUP BY image_id;
+
+-- Stage 1: pairs -------------------------------------------------------------------------------------------------
+
+CREATE VIEW embeddings AS
+SELECT item_id AS image_id, vector FROM ledger_embed
+SEMI JOIN settings_now ON stage = 'embed' AND settings_now.fingerprint = ledger_embed.fingerprint
+WHERE status = 'answered';
+
+CREATE VIEW candidates AS
+SELECT pair.pair_id, pair.target_id, pair.reference_id, pair.known_same, max(pair.similarity) AS similarity,
+       any_value(t.photo_sha256) AS target_sha256, any_value(r.photo_sha256) AS reference_sha256
+FROM (SELECT unnest(pairs) AS pair FROM ledger_block
+      SEMI JOIN settings_now ON stage = 'block' AND settings_now.fingerprint = ledger_block.fingerprint
+      WHERE status = 'answered')
+JOIN images t ON t.image_id = pair.target_id
+JOIN images r ON r.image_id = pair.reference_id
+WHERE t.split_group = r.split_group
+  AND CASE WHEN pair.known_same THEN t.product = r.product ELSE t.product IS NULL AND r.product IS NULL END
+GROUP BY ALL;
+
+CREATE VIEW all_pairs AS
+SELECT p.item_id AS pair_id, p.target_id, p.reference_id,
+       p.status = 'answered' AND p.same_product >= c.same_product AND p.style >= c.style
+           AND p.viewpoint >= c.viewpoint AS accepted,
+       p.same_product, p.style, p.viewpoint,
+       CASE WHEN p.status = 'refused' THEN p.reason WHEN p.same_product < c.same_product THEN 'another-product'
+            WHEN p.style < c.style THEN 'style' WHEN p.viewpoint < c.viewpoint THEN 'viewpoint' END AS refused_for,
+       p.detail AS reason, p.evidence, p.seconds, p.fingerprint, p.run_id, p.at
+FROM ledger_pair p CROSS JOIN cuts c WHERE p.status IN ('answered', 'refused');
+
+CREATE VIEW pairs AS
+SELECT all_pairs.* FROM all_pairs
+SEMI JOIN settings_now ON stage = 'pair' AND settings_now.fingerprint = all_pairs.fingerprint
+SEMI JOIN candidates ON candidates.pair_id = all_pairs.pair_id;
+
+-- Stage 2: instructions ------------------------------------------------------------------------------------------
+
+CREATE VIEW all_instructions AS
+SELECT instruction_id, item_id AS pair_id, ordinal, target_id, reference_id, task, category, operation, sentence,
+       instruction, evidence, edit_id, fingerprint, run_id, at
+FROM ledger_instruct WHERE status = 'answered';
+
+CREATE VIEW instructions AS
+SELECT all_instructions.* FROM all_instructions
+SEMI JOIN settings_now ON stage = 'instruct' AND settings_now.fingerprint = all_instructions.fingerprint
+SEMI JOIN pairs ON pairs.pair_id = all_instructions.pair_id AND pairs.accepted;
+
+-- Stage 3: edits -------------------------------------------------------------------------------------------------
+
+CREATE VIEW all_edits AS
+SELECT item_id AS edit_id, target_id, target_sha256, raw_sha256, input_sha256, mask_sha256, mask_area, strength, filled,
+       outside, psnr, evidence, fingerprint, run_id, at
+FROM ledger_edit WHERE status = 'answered';
+
+CREATE VIEW edits AS
+SELECT all_edits.* FROM all_edits
+SEMI JOIN settings_now ON stage = 'edit' AND settings_now.fingerprint = all_edits.fingerprint
+SEMI JOIN instructions ON instructions.edit_id = all_edits.edit_id;
+
+-- Stage 4: quadruplets -------------------------------------------------------------------------------------------
+
+-- What stage 4 is asked: an edit of an instruction, with the reference of its pair.
+CREATE VIEW triplets AS
+SELECT i.pair_id, i.instruction_id, i.edit_id, i.target_id, i.reference_id, e.input_sha256, e.target_sha256,
+       r.photo_sha256 AS reference_sha256, e.mask_sha256, e.raw_sha256, i.task, i.category, i.operation,
+       i.sentence AS edit_instruction, i.instruction, e.mask_area, e.strength, e.filled, e.outside, e.psnr
+FROM instructions i JOIN edits e USING (edit_id) JOIN images r ON r.image_id = i.reference_id;
+
+CREATE VIEW all_quadruplets AS
+SELECT q.item_id AS quadruplet_id, q.pair_id, q.target_id, q.reference_id, q.input_sha256, q.target_sha256,
+       q.mask_sha256, q.task, q.category, q.edit_instruction, q.sentence AS restore_instruction, q.mask_area,
+       q.status = 'answered' AS accepted, t.split_group, q.fingerprint, q.operation, q.instruction, q.instruction_id,
+       q.edit_id, q.raw_sha256, q.reference_sha256, q.strength, q.filled, q.outside, q.psnr, t.product,
+       t.licence AS target_licence, r.licence AS reference_licence, t.width, t.height, q.run_id, q.at
+FROM ledger_restore q
+JOIN images t ON t.image_id = q.target_id
+JOIN images r ON r.image_id = q.reference_id
+WHERE q.status IN ('answered', 'refused');
+
+CREATE VIEW quadruplets AS
+SELECT all_quadruplets.* FROM all_quadruplets
+SEMI JOIN settings_now ON stage = 'restore' AND settings_now.fingerprint = all_quadruplets.fingerprint
+SEMI JOIN triplets ON triplets.instruction_id = all_quadruplets.instruction_id
+    AND triplets.input_sha256 = all_quadruplets.input_sha256 AND triplets.mask_sha256 = all_quadruplets.mask_sha256;
+
+-- What did not get through ---------------------------------------------------------------------------------------
+
+CREATE VIEW outcomes AS
+SELECT item_id, 'ingest' AS stage, status, reason, detail, evidence, fingerprint, run_id, at FROM ledger_ingest
+UNION ALL BY NAME SELECT item_id, 'embed' AS stage, status, reason, detail, evidence, fingerprint, run_id, at FROM ledger_embed
+UNION ALL BY NAME SELECT item_id, 'block' AS stage, status, reason, detail, evidence, fingerprint, run_id, at FROM ledger_block
+UNION ALL BY NAME SELECT item_id, 'pair' AS stage, status, reason, detail, evidence, fingerprint, run_id, at FROM ledger_pair
+UNION ALL BY NAME SELECT item_id, 'instruct' AS stage, status, reason, detail, evidence, fingerprint, run_id, at FROM ledger_instruct
+UNION ALL BY NAME SELECT item_id, 'edit' AS stage, status, reason, detail, evidence, fingerprint, run_id, at FROM ledger_edit
+UNION ALL BY NAME SELECT item_id, 'restore' AS stage, status, reason, detail, evidence, fingerprint, run_id, at FROM ledger_restore;
+
+-- Refusals, and pairs whose scores lie under the cuts in force.
+CREATE VIEW all_rejections AS
+SELECT item_id, stage, reason, detail, run_id, at, evidence, fingerprint FROM outcomes WHERE status = 'refused'
+UNION ALL BY NAME
+SELECT pair_id AS item_id, 'pair' AS stage, refused_for AS reason, reason AS detail, run_id, at, evidence, fingerprint
+FROM all_pairs WHERE NOT accepted
+    AND pair_id NOT IN (SELECT item_id FROM ledger_pair WHERE status = 'refused');
+
+CREATE VIEW rejections AS
+SELECT all_rejections.* FROM all_rejections
+SEMI JOIN settings_now ON settings_now.stage = all_rejections.stage
+    AND settings_now.fingerprint = all_rejections.fingerprint;
+
+-- Items that an engine could not answer, and that the next run asks again.
+CREATE VIEW failures AS
+SELECT f.item_id, f.stage, f.reason, f.detail, f.run_id, f.at FROM outcomes f
+SEMI JOIN settings_now ON settings_now.stage = f.stage AND settings_now.fingerprint = f.fingerprint
+ANTI JOIN outcomes a ON a.stage = f.stage AND a.item_id = f.item_id AND a.fingerprint = f.fingerprint
+    AND a.status <> 'failed'
+WHERE f.status = 'failed'
+QUALIFY row_number() OVER (PARTITION BY f.stage, f.item_id ORDER BY f.run_id DESC, f.at DESC) = 1;
+
+-- Runs and versions ----------------------------------------------------------------------------------------------
+
+CREATE VIEW runs AS
+SELECT s.run_id, s.at AS started_at, f.at AS finished_at, coalesce(f.status, 'unfinished') AS status, s.photos,
+       s.profile, f.steps, s.settings, s.fingerprints, s.code
+FROM ledger_runs s LEFT JOIN ledger_runs f ON f.run_id = s.run_id AND f.event = 'finished'
+WHERE s.event = 'started';
+
+CREATE VIEW versions AS
+SELECT name AS version, sequence, parent, samples, bytes, shards, published_at, manifest FROM ledger_versions;
+
+CREATE VIEW shards AS
+SELECT shard_sha256, any_value(samples) AS samples, any_value(bytes) AS bytes FROM ledger_version_shards GROUP BY shard_sha256;
+
+CREATE VIEW version_members AS
+SELECT v.version, m.quadruplet_id, m.shard_sha256
+FROM ledger_version_shards v JOIN ledger_shard_members m USING (shard_sha256);

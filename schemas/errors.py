@@ -1,0 +1,25 @@
+"""What goes wrong before or around the work, told in one line: the thing, the cause, the next step."""
+
+
+class ProjectError(Exception):
+    """Trouble that a person can mend; its text is the whole message, with no traceback."""
+
+
+class SettingsError(ProjectError):
+    """A profile, key or value that is not right."""
+
+
+class PhotosError(ProjectError):
+    """A folder or manifest of photos that cannot be listed."""
+
+
+class LakeError(ProjectError):
+    """A lake that cannot be opened, read or written."""
+
+
+class VersionError(ProjectError):
+    """A dataset version that is missing, taken, empty or damaged."""
+
+
+class StageStopped(ProjectError):
+    """A stage that failed too often in a row to go on."""

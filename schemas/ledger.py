@@ -1,0 +1,117 @@
+"""The Arrow schemas of the ledger: one a stage, all with the same leading columns."""
+
+import pyarrow as pa
+
+ANSWER = [
+    ("item_id", pa.string()),  # what was asked about: the digest of its inputs' ids
+    ("fingerprint", pa.string()),  # how it was answered
+    ("status", pa.string()),  # answered | refused | failed
+    ("reason", pa.string()),  # of a refusal or failure: a slug to count by
+    ("detail", pa.string()),  # one line for a person
+    ("evidence", pa.string()),  # JSON: the figures behind it
+    ("seconds", pa.float32()),  # of work
+    ("run_id", pa.string()),
+    ("at", pa.timestamp("us", tz="UTC")),
+]
+
+CANDIDATE = [
+    ("pair_id", pa.string()),
+    ("target_id", pa.string()),
+    ("reference_id", pa.string()),
+    ("known_same", pa.bool_()),  # by folder or manifest
+    ("similarity", pa.float32()),  # cosine of the embeddings
+]
+
+OWN = {
+    "ingest": [  # item: one listed file with its facts
+        ("root", pa.string()),
+        ("path", pa.string()),  # relative to root
+        ("product", pa.string()),
+        ("licence", pa.string()),
+        ("extra", pa.string()),  # JSON: the manifest's other columns
+        ("split_group", pa.string()),
+        ("image_id", pa.string()),  # SHA-256 of the file's bytes
+        ("format", pa.string()),
+        ("source_width", pa.int32()),
+        ("source_height", pa.int32()),
+        ("width", pa.int32()),  # of the bucket
+        ("height", pa.int32()),
+        ("photo_sha256", pa.string()),  # the upright sRGB photo in its bucket, lossless WebP
+        ("phash", pa.uint64()),
+    ],
+    "embed": [("vector", pa.binary())],  # item: an image; float16, little-endian, unit length
+    "block": [  # item: an image; the pairs it proposes
+        ("pairs", pa.list_(pa.struct(CANDIDATE))),
+    ],
+    "pair": [  # item: a pair
+        ("target_id", pa.string()),
+        ("reference_id", pa.string()),
+        ("same_product", pa.float32()),
+        ("style", pa.float32()),
+        ("viewpoint", pa.float32()),
+    ],
+    "instruct": [  # item: a pair; one row an instruction
+        ("ordinal", pa.int32()),
+        ("instruction_id", pa.string()),
+        ("edit_id", pa.string()),
+        ("target_id", pa.string()),
+        ("reference_id", pa.string()),
+        ("task", pa.string()),
+        ("category", pa.string()),
+        ("operation", pa.string()),
+        ("instruction", pa.string()),  # JSON: EditInstruction.content()
+        ("sentence", pa.string()),
+    ],
+    "edit": [  # item: an instruction's content on a target
+        ("target_id", pa.string()),
+        ("target_sha256", pa.string()),
+        ("raw_sha256", pa.string()),  # what the editor answered
+        ("input_sha256", pa.string()),  # pasted back: differs from the target only within the mask
+        ("mask_sha256", pa.string()),
+        ("mask_area", pa.float32()),  # share of the image
+        ("strength", pa.float32()),
+        ("filled", pa.float32()),  # share of the region that changed
+        ("outside", pa.float32()),  # share of the raw change that lay outside the region
+        ("psnr", pa.float32()),  # dB, within the mask
+    ],
+    "restore": [  # item: a quadruplet
+        ("pair_id", pa.string()),
+        ("instruction_id", pa.string()),
+        ("edit_id", pa.string()),
+        ("target_id", pa.string()),
+        ("reference_id", pa.string()),
+        ("input_sha256", pa.string()),
+        ("target_sha256", pa.string()),
+        ("reference_sha256", pa.string()),
+        ("mask_sha256", pa.string()),
+        ("raw_sha256", pa.string()),
+        ("task", pa.string()),
+        ("category", pa.string()),
+        ("operation", pa.string()),
+        ("edit_instruction", pa.string()),
+        ("instruction", pa.string()),
+        ("mask_area", pa.float32()),
+        ("strength", pa.float32()),
+        ("filled", pa.float32()),
+        ("outside", pa.float32()),
+        ("psnr", pa.float32()),
+        ("sentence", pa.string()),
+    ],
+}  # fmt: skip
+
+STAGES = tuple(OWN)
+
+SCHEMAS = {stage: pa.schema(ANSWER + own) for stage, own in OWN.items()} | {
+    "runs": pa.schema([
+        ("run_id", pa.string()),
+        ("event", pa.string()),  # started | finished
+        ("at", pa.timestamp("us", tz="UTC")),
+        ("photos", pa.string()),  # the folder or manifest it was given
+        ("status", pa.string()),
+        ("profile", pa.string()),
+        ("settings", pa.string()),  # JSON
+        ("fingerprints", pa.string()),  # JSON: stage -> fingerprint
+        ("steps", pa.string()),  # JSON: what each stage did
+        ("code", pa.string()),  # the project's version and commit
+    ]),
+}  # fmt: skip

@@ -1,0 +1,191 @@
+"""One typed model of all settings. A profile is a TOML file over it; `--set key=value` goes on top."""
+
+import difflib
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, ValidationError, model_validator
+
+from schemas.errors import SettingsError
+from schemas.records import Record, Unit
+
+PROFILES = Path(__file__).parent / "profiles"
+
+
+class Intake(Record):
+    """What is taken in, and how it is brought to size."""
+
+    size: Annotated[int, Field(ge=128, le=2048, multiple_of=32)] = 512  # px: a bucket holds about size x size
+    min_side: Annotated[int, Field(ge=16)] = 256  # px: the shorter side of a photo worth taking
+    max_aspect: Annotated[float, Field(ge=1)] = 3.0
+    max_megapixels: Annotated[float, Field(gt=0)] = 100.0
+    max_megabytes: Annotated[float, Field(gt=0)] = 50.0
+
+
+class Splits(Record):
+    """Shares of products that fall into each split group, by hash of the product."""
+
+    train: Unit = 0.85
+    validation: Unit = 0.05
+    benchmark: Unit = 0.10
+
+    @model_validator(mode="after")
+    def _sum_to_one(self) -> Self:
+        if abs(self.train + self.validation + self.benchmark - 1) > 1e-6:
+            raise ValueError("train, validation and benchmark must add up to 1")
+        return self
+
+
+class Pair(Record):
+    """Which photos are compared, and the scores from which a pair is taken."""
+
+    neighbours: Annotated[int, Field(ge=1, le=64)] = 8  # per photo whose product is unknown, by embedding
+    siblings: Annotated[int, Field(ge=1, le=256)] = 12  # per photo of a known product, by embedding
+    min_same_product: Unit = 0.5
+    min_style: Unit = 0.2
+    min_viewpoint: Unit = 0.2
+
+
+class Instruct(Record):
+    """How many edits are asked for a pair."""
+
+    edits_per_pair: Annotated[int, Field(ge=1, le=8)] = 3
+
+
+class Edit(Record):
+    """Who edits, how strongly, and which results are kept."""
+
+    engine: Literal["procedural"] = "procedural"
+    strength: tuple[Unit, Unit] = (0.45, 1.0)  # each edit draws its own from this range
+    autoencoder: Path | None = None  # weights of FLUX.2's tiny autoencoder (taef2.safetensors), if at hand
+    feather: Annotated[int, Field(ge=0, le=64)] = 4  # px: soft border of the paste-back
+    min_filled: Unit = 0.25  # of the region that must have changed
+    max_area: Unit = 0.5  # of the image that may have changed
+    max_outside: Unit = 0.25  # of the change that may lie outside the region before paste-back
+
+    @model_validator(mode="after")
+    def _rising(self) -> Self:
+        if self.strength[0] > self.strength[1]:
+            raise ValueError("strength must be [low, high] with low <= high")
+        return self
+
+
+class Writer(Record):
+    """Who judges pairs and writes instructions."""
+
+    engine: Literal["classical"] = "classical"
+
+
+class Shards(Record):
+    """How samples are laid into shards."""
+
+    samples: Annotated[int, Field(ge=1, le=100_000)] = 256  # per shard
+    jpeg_quality: Annotated[int, Field(ge=50, le=100)] = 95  # of the reference, 4:4:4
+
+
+class Run(Record):
+    """How the work is carried out; nothing here changes an answer."""
+
+    workers: Annotated[int, Field(ge=1, le=256)] = 2
+    chunk_seconds: Annotated[float, Field(gt=0)] = 3.0  # of work in one task
+    failures_in_a_row: Annotated[int, Field(ge=1)] = 20  # then the stage stops
+
+
+class Settings(Record):
+    """All settings. Frozen, validated before any work, and recorded with each run."""
+
+    seed: int = 0
+    intake: Intake = Intake()
+    splits: Splits = Splits()
+    writer: Writer = Writer()
+    pair: Pair = Pair()
+    instruct: Instruct = Instruct()
+    edit: Edit = Edit()
+    shards: Shards = Shards()
+    run: Run = Run()
+
+
+def load_settings(profile: str = "embedded", assignments: Sequence[str] = ()) -> Settings:
+    """Return the settings of `profile` (a name under schemas/profiles or a TOML file) with `key=value`s on top.
+
+    Raises SettingsError naming the wrong key or value and the nearest right one.
+    """
+    values = _read_profile(profile)
+    for assignment in assignments:
+        key, sign, text = assignment.partition("=")
+        if not sign:
+            raise SettingsError(f"--set {assignment}: no '='; write it as --set key=value, as in --set run.workers=4")
+        _assign(values, key.strip(), _parse(text.strip()))
+    try:
+        return Settings.model_validate(values)
+    except ValidationError as error:
+        raise SettingsError(_explain(error, profile)) from None
+
+
+def setting_keys(model: type[Record] = Settings, prefix: str = "") -> list[str]:
+    """Return every dotted key that `--set` takes."""
+    keys: list[str] = []
+    for name, field in model.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Record):
+            keys += setting_keys(field.annotation, f"{prefix}{name}.")
+        else:
+            keys.append(prefix + name)
+    return keys
+
+
+def _read_profile(profile: str) -> dict[str, Any]:
+    path = Path(profile) if profile.endswith(".toml") else PROFILES / f"{profile}.toml"
+    try:
+        with path.open("rb") as file:
+            return tomllib.load(file)
+    except FileNotFoundError:
+        known = sorted(p.stem for p in PROFILES.glob("*.toml"))
+        near = difflib.get_close_matches(profile, known, n=1)
+        hint = (
+            f"did you mean '{near[0]}'?" if near else f"there are: {', '.join(known)}, or give a path to a .toml file"
+        )
+        raise SettingsError(f"profile '{profile}': not found; {hint}") from None
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise SettingsError(
+            f"profile {path}: cannot be read ({error}); mend the file or choose another profile"
+        ) from None
+
+
+def _parse(text: str) -> Any:
+    """Read a value as TOML does; a bare word is a string."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _assign(values: dict[str, Any], key: str, value: Any) -> None:
+    known = setting_keys()
+    if key not in known:
+        raise SettingsError(f"--set {key}: no such setting; {_nearest(key, known)}")
+    *sections, last = key.split(".")
+    for section in sections:
+        inner = values.setdefault(section, {})
+        if not isinstance(inner, dict):
+            raise SettingsError(f"--set {key}: the profile has a value where the section '{section}' belongs; mend it")
+        values = inner
+    values[last] = value
+
+
+def _nearest(key: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+    if not near:  # the section may be right or missing: compare last parts
+        by_last = {k.rsplit(".", 1)[-1]: k for k in known}
+        near = [by_last[k] for k in difflib.get_close_matches(key.rsplit(".", 1)[-1], by_last, n=1, cutoff=0.5)]
+    return f"did you mean '{near[0]}'?" if near else f"there are: {', '.join(known)}"
+
+
+def _explain(error: ValidationError, profile: str) -> str:
+    first = error.errors()[0]
+    key = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        return f"profile '{profile}', {key}: no such setting; {_nearest(key, setting_keys())}"
+    given = "" if isinstance(first["input"], dict) else f" (given: {first['input']!r})"
+    return f"setting {key}: {first['msg']}{given}; mend it in the profile '{profile}' or with --set"

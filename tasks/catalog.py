@@ -1,0 +1,127 @@
+"""The catalogue: one set of views over the ledger, for a build's plan and, copied, for everybody's questions."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from schemas.errors import LakeError, ProjectError
+from schemas.ledger import SCHEMAS, STAGES
+from schemas.settings import Pair
+from tasks import ledger
+from tasks.lake import Lake, swap, temporary_beside
+from tasks.ledger import Row
+
+SQL = (Path(__file__).parents[1] / "schemas" / "catalog.sql").read_text()
+
+VERSIONS = pa.schema([
+    ("name", pa.string()), ("sequence", pa.int64()), ("parent", pa.string()), ("samples", pa.int64()),
+    ("bytes", pa.int64()), ("shards", pa.int64()), ("published_at", pa.string()), ("manifest", pa.string()),
+])  # fmt: skip
+VERSION_SHARDS = pa.schema([
+    ("version", pa.string()), ("shard_sha256", pa.string()), ("samples", pa.int64()), ("bytes", pa.int64()),
+])  # fmt: skip
+
+
+class QueryError(ProjectError):
+    """A question that the catalogue cannot answer."""
+
+
+def plan(lake: Lake, fingerprints: Mapping[str, str], cuts: Pair) -> duckdb.DuckDBPyConnection:
+    """Return an in-memory catalogue that reads the ledger in place, as it is now, under these settings."""
+    connection = duckdb.connect(":memory:", config={"threads": 2})
+    _lay(connection, lake, fingerprints, cuts, copy=False)
+    return connection
+
+
+def plan_of_run(lake: Lake, run: Row) -> duckdb.DuckDBPyConnection:
+    """Return the plan under the settings that a run recorded."""
+    return plan(lake, *_of_run(run))
+
+
+def rebuild(lake: Lake) -> None:
+    """Build the snapshot from the ledger and the manifests alone, and swap it in for every reader at once."""
+    run = ledger.newest_run(lake)
+    fingerprints, cuts = _of_run(run) if run else ({}, Pair())
+    temporary = temporary_beside(lake.snapshot)
+    try:
+        with duckdb.connect(str(temporary), config={"threads": 2}) as connection:
+            _lay(connection, lake, fingerprints, cuts, copy=True)
+            connection.execute("CHECKPOINT")
+        swap(lake.snapshot, temporary)
+    finally:
+        temporary.unlink(missing_ok=True)
+        Path(f"{temporary}.wal").unlink(missing_ok=True)
+
+
+def read(lake: Lake) -> duckdb.DuckDBPyConnection:
+    """Open the snapshot for questions: read-only, shut off from the host's files, its settings locked."""
+    if not lake.snapshot.exists():
+        raise LakeError(f"lake {lake.root}: it has no catalogue yet; make one with `omnirefiner build PHOTOS`")
+    return duckdb.connect(
+        str(lake.snapshot),
+        read_only=True,
+        config={"enable_external_access": "false", "lock_configuration": "true", "threads": 2},
+    )
+
+
+def rows(connection: duckdb.DuckDBPyConnection, sql: str, parameters: Sequence[Any] = ()) -> list[Row]:
+    """Return the answer to a query as one dict a row. Raises QueryError with DuckDB's own words."""
+    try:
+        result = connection.execute(sql, parameters)
+        names = [column[0] for column in result.description]
+        return [dict(zip(names, row, strict=True)) for row in result.fetchall()]
+    except duckdb.Error as error:
+        raise QueryError(f"query: {str(error).strip()}") from None
+
+
+def _of_run(run: Row) -> tuple[Mapping[str, str], Pair]:
+    return json.loads(run["fingerprints"]), Pair.model_validate(json.loads(run["settings"])["pair"])
+
+
+def _lay(
+    connection: duckdb.DuckDBPyConnection, lake: Lake, fingerprints: Mapping[str, str], cuts: Pair, *, copy: bool
+) -> None:
+    kind = "TABLE" if copy else "VIEW"
+    for stage in (*STAGES, "runs"):
+        paths = [str(path) for path in ledger.files(lake, stage)]
+        if paths:
+            quoted = ", ".join("'" + path.replace("'", "''") + "'" for path in paths)
+            connection.execute(f"CREATE {kind} ledger_{stage} AS SELECT * FROM read_parquet([{quoted}])")
+        else:
+            _table(connection, f"ledger_{stage}", SCHEMAS[stage].empty_table())
+    now = pa.table({"stage": list(fingerprints), "fingerprint": list(fingerprints.values())},
+                   schema=pa.schema([("stage", pa.string()), ("fingerprint", pa.string())]))  # fmt: skip
+    _table(connection, "settings_now", now)
+    _table(connection, "cuts", pa.table({"same_product": [cuts.min_same_product], "style": [cuts.min_style],
+                                         "viewpoint": [cuts.min_viewpoint]}))  # fmt: skip
+    _lay_versions(connection, lake)
+    connection.execute(SQL)
+
+
+def _lay_versions(connection: duckdb.DuckDBPyConnection, lake: Lake) -> None:
+    manifests = [(path, json.loads(path.read_bytes())) for path in sorted((lake.root / "versions").glob("[!.]*.json"))]
+    _table(connection, "ledger_versions", pa.Table.from_pylist([
+        {"name": m["name"], "sequence": m["sequence"], "parent": m["parent"], "samples": m["samples"],
+         "bytes": m["bytes"], "shards": len(m["shards"]), "published_at": m["published_at"], "manifest": path.name}
+        for path, m in manifests
+    ], schema=VERSIONS))  # fmt: skip
+    _table(connection, "ledger_version_shards", pa.Table.from_pylist([
+        {"version": m["name"], "shard_sha256": s["sha256"], "samples": s["samples"], "bytes": s["bytes"]}
+        for _, m in manifests for s in m["shards"]
+    ], schema=VERSION_SHARDS))  # fmt: skip
+    connection.execute("CREATE TABLE ledger_shard_members (shard_sha256 VARCHAR, quadruplet_id VARCHAR)")
+    for digest in sorted({shard["sha256"] for _, m in manifests for shard in m["shards"]}):
+        connection.execute(
+            "INSERT INTO ledger_shard_members SELECT ?, key FROM read_parquet(?)",
+            [digest, str(lake.shard(digest).with_suffix(".parquet"))],
+        )
+
+
+def _table(connection: duckdb.DuckDBPyConnection, name: str, table: pa.Table) -> None:
+    connection.register("incoming", table)
+    connection.execute(f"CREATE TABLE {name} AS SELECT * FROM incoming")
+    connection.unregister("incoming")

@@ -1,0 +1,64 @@
+"""What a build would do: how many items a stage, and how long, before any of it is done."""
+
+from collections.abc import Mapping, Sequence
+
+import duckdb
+from pydantic import BaseModel
+
+from schemas.ledger import STAGES
+from tasks.catalog import rows
+from tasks.listing import Listed
+from tasks.plan import open_items
+
+# Where the lake has no answers yet to go by: seconds of work an item, and items for each item of the stage before.
+# Measured with the embedded engines on 105 real photos of 20 products at 512 px, one core (docs/speed.md).
+SECONDS = {"ingest": 0.06, "embed": 0.06, "block": 0.001, "pair": 0.15, "instruct": 0.4, "edit": 0.15, "restore": 0.03}
+YIELD = {"embed": 1.0, "block": 1.0, "pair": 2.2, "instruct": 0.7, "edit": 2.5, "restore": 0.9}
+
+GIVES = {  # what a stage's answers became, in the current settings: (items of this stage) / (items of the one before)
+    "pair": ("candidates", "images"),
+    "instruct": ("pairs WHERE accepted", "pairs"),
+    "edit": ("instructions", "pairs WHERE accepted"),
+    "restore": ("triplets", "instructions"),
+}
+
+
+class Forecast(BaseModel):
+    """What a stage would do: `open` items are known, `expected` ones follow from the stages before."""
+
+    stage: str
+    open: int
+    expected: int
+    seconds: float  # of work; divide by the workers
+
+
+def forecast(connection: duckdb.DuckDBPyConnection, listed: Sequence[Listed]) -> list[Forecast]:
+    """Return a forecast of every stage, from the plan under the settings in question."""
+    rates, yields = _rates(connection), _yields(connection)
+    forecasts: list[Forecast] = []
+    new = 0.0
+    for stage in STAGES:
+        known = len(open_items(connection, stage, listed))
+        expected = new * yields.get(stage, 1.0)
+        forecasts.append(
+            Forecast(stage=stage, open=known, expected=round(expected), seconds=(known + expected) * rates[stage])
+        )
+        new = known + expected
+    return forecasts
+
+
+def _rates(connection: duckdb.DuckDBPyConnection) -> Mapping[str, float]:
+    measured = {}
+    for stage in STAGES:
+        sql = f"SELECT sum(seconds) / count(DISTINCT item_id) AS rate FROM ledger_{stage} WHERE status = 'answered'"
+        measured[stage] = rows(connection, sql)[0]["rate"]
+    return {stage: SECONDS[stage] if rate is None else rate for stage, rate in measured.items()}
+
+
+def _yields(connection: duckdb.DuckDBPyConnection) -> Mapping[str, float]:
+    found = dict(YIELD)
+    for stage, (these, those) in GIVES.items():
+        row = rows(connection, f"SELECT (SELECT count(*) FROM {these}) AS a, (SELECT count(*) FROM {those}) AS b")[0]
+        if row["a"]:
+            found[stage] = row["a"] / max(1, row["b"])
+    return found

@@ -1,0 +1,49 @@
+"""Stage 2: the writer proposes edits of the target, each in a region that the reference shows."""
+
+import json
+from collections.abc import Iterator, Sequence
+
+from schemas.ids import digest
+from schemas.records import EditInstruction, Photo
+from schemas.settings import Settings
+from tasks.codecs import load_photo
+from tasks.engines.load import load_writer
+from tasks.engines.vlm import EditQuestion
+from tasks.lake import Lake
+from tasks.ledger import Row, answered, not_answered, timed, to_json
+
+VERSION = 1
+
+
+def instruct(lake: Lake, settings: Settings, items: Sequence[Row]) -> Iterator[Row]:
+    """Ask for edits of accepted pairs: one row an instruction, or one row for a pair that allows none."""
+    questions = [
+        EditQuestion(
+            pair_id=item["item_id"],
+            target=Photo(item["target_id"], load_photo(lake, item["target_sha256"])),
+            reference=Photo(item["reference_id"], load_photo(lake, item["reference_sha256"])),
+            count=settings.instruct.edits_per_pair,
+        )
+        for item in items
+    ]
+    for item, (outcome, seconds) in zip(items, timed(load_writer(settings).write_edits, questions), strict=True):
+        sides = {"target_id": item["target_id"], "reference_id": item["reference_id"], "seconds": seconds}
+        if isinstance(outcome, Exception):
+            yield not_answered(item["item_id"], outcome, **sides)
+            continue
+        for ordinal, instruction in enumerate(outcome):
+            yield answered(item["item_id"], ordinal=ordinal, **sides, **_columns(item, instruction))
+
+
+def _columns(item: Row, instruction: EditInstruction) -> Row:
+    content = instruction.content()
+    return {
+        "instruction_id": digest("instruction", item["item_id"], content),
+        "edit_id": digest("edit", item["target_id"], content),
+        "task": instruction.task.value,
+        "category": instruction.category.value,
+        "operation": instruction.operation.value,
+        "instruction": json.dumps(content, sort_keys=True, ensure_ascii=False),
+        "sentence": instruction.sentence,
+        "evidence": to_json(instruction.evidence),
+    }

@@ -1,0 +1,95 @@
+"""The ledger: append-only Parquet files of answers, refusals and failures: the truth that all else is made from."""
+
+import datetime
+import io
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from schemas.ids import sha256
+from schemas.ledger import SCHEMAS
+from schemas.records import EngineFailure, Refusal
+from tasks.lake import Lake, put
+
+Row = dict[str, Any]
+Question = TypeVar("Question")
+Answer = TypeVar("Answer")
+
+
+def answered(item_id: str, **columns: Any) -> Row:
+    """Return the row of an answer."""
+    return {"item_id": item_id, "status": "answered", **columns}
+
+
+def not_answered(item_id: str, outcome: Refusal | EngineFailure, **columns: Any) -> Row:
+    """Return the row of a refusal, final under its fingerprint, or of a failure, which is asked again."""
+    if isinstance(outcome, Refusal):
+        return {
+            "item_id": item_id, "status": "refused", "reason": outcome.reason, "detail": outcome.detail,
+            "evidence": to_json(outcome.evidence), **columns,
+        }  # fmt: skip
+    return {"item_id": item_id, "status": "failed", "reason": "engine", "detail": str(outcome)[:1000], **columns}
+
+
+def timed(
+    answer: Callable[[list[Question]], list[Answer]], questions: Sequence[Question]
+) -> Iterator[tuple[Answer, float]]:
+    """Ask a batch and yield each answer with its share of the seconds it took."""
+    start = time.perf_counter()
+    answers = answer(list(questions))
+    share = (time.perf_counter() - start) / max(1, len(questions))
+    for one in answers:
+        yield one, share
+
+
+def append(lake: Lake, stage: str, run_id: str, fingerprint: str, rows: Sequence[Row]) -> None:
+    """Write a chunk's rows as one file, at once and durably."""
+    now = datetime.datetime.now(datetime.UTC)
+    stamped = [{**row, "fingerprint": fingerprint, "run_id": run_id, "at": now} for row in rows]
+    write(lake, stage, run_id, stamped)
+
+
+def write(lake: Lake, stage: str, run_id: str, rows: Sequence[Row]) -> None:
+    """Write complete rows as one file of the stage's folder, named by run and content."""
+    _refuse_unknown_columns(stage, rows)
+    buffer = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(list(rows), schema=SCHEMAS[stage]), buffer, compression="zstd")
+    data = buffer.getvalue()
+    put(lake.root / "ledger" / stage / f"{run_id}-{sha256(data)[:16]}.parquet", data)
+
+
+def files(lake: Lake, stage: str) -> list[Path]:
+    """Return the stage's ledger files, oldest run first."""
+    return sorted((lake.root / "ledger" / stage).glob("[!.]*.parquet"))
+
+
+def newest_run(lake: Lake) -> Row | None:
+    """Return the row of the newest run's start: its settings are the current ones."""
+    for file in reversed(files(lake, "runs")):
+        for row in pq.read_table(file, schema=SCHEMAS["runs"]).to_pylist():
+            if row["event"] == "started":
+                return dict(row)
+    return None
+
+
+def next_run_id(lake: Lake) -> str:
+    """Return the id of a new run: counted, since clocks jump. Only the lake's writer may ask."""
+    latest = max((int(file.name.split("-")[0]) for file in files(lake, "runs")), default=0)
+    return f"{latest + 1:06d}"
+
+
+def to_json(value: Mapping[str, Any]) -> str:
+    """Return a mapping as JSON for a column."""
+    return json.dumps(value, sort_keys=True, ensure_ascii=False, default=float)
+
+
+def _refuse_unknown_columns(stage: str, rows: Sequence[Row]) -> None:
+    # pyarrow drops keys that the schema does not name: a misspelt column would be lost in silence
+    unknown = {key for row in rows for key in row} - set(SCHEMAS[stage].names)
+    if unknown:
+        raise KeyError(f"ledger/{stage} has no column {sorted(unknown)}")

@@ -1,0 +1,40 @@
+"""Stage 1: the judge scores candidate pairs: the same product, a consistent style, reasonable viewpoints."""
+
+from collections.abc import Iterator, Sequence
+
+from schemas.records import Photo
+from schemas.settings import Settings
+from tasks.codecs import load_photo
+from tasks.engines.load import load_writer
+from tasks.engines.vlm import PairQuestion
+from tasks.lake import Lake
+from tasks.ledger import Row, answered, not_answered, timed, to_json
+
+VERSION = 1
+
+
+def pair(lake: Lake, settings: Settings, items: Sequence[Row]) -> Iterator[Row]:
+    """Judge pairs (rows of the view `candidates`), one row each. The cuts are applied by the catalogue, not here."""
+    questions = [
+        PairQuestion(
+            pair_id=item["item_id"],
+            target=Photo(item["target_id"], load_photo(lake, item["target_sha256"])),
+            reference=Photo(item["reference_id"], load_photo(lake, item["reference_sha256"])),
+            known_same=item["known_same"],
+        )
+        for item in items
+    ]
+    for item, (outcome, seconds) in zip(items, timed(load_writer(settings).judge_pairs, questions), strict=True):
+        sides = {"target_id": item["target_id"], "reference_id": item["reference_id"], "seconds": seconds}
+        if isinstance(outcome, Exception):
+            yield not_answered(item["item_id"], outcome, **sides)
+        else:
+            yield answered(
+                item["item_id"],
+                same_product=outcome.same_product,
+                style=outcome.style,
+                viewpoint=outcome.viewpoint,
+                detail=outcome.reason,
+                evidence=to_json(outcome.evidence),
+                **sides,
+            )
