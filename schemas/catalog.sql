@@ -14,13 +14,13 @@ FROM ledger_ingest WHERE status = 'answered' AND product IS NOT NULL GROUP BY pr
 CREATE VIEW all_sources AS
 SELECT l.path, l.image_id, l.product, l.licence, coalesce(g.split_group, l.split_group) AS split_group,
        l.root, l.extra, l.item_id AS source_id, l.format, l.source_width, l.source_height, l.width, l.height,
-       l.photo_sha256, l.phash, l.fingerprint, l.run_id, l.at
+       l.photo_sha256, l.phash, l.fingerprint, l.run_id, l."at"
 FROM ledger_ingest l LEFT JOIN product_groups g USING (product) WHERE l.status = 'answered';
 
 -- One row a file: what it held when it was last looked at.
 CREATE VIEW sources AS
 SELECT * FROM all_sources SEMI JOIN settings_now ON stage = 'ingest' AND settings_now.fingerprint = all_sources.fingerprint
-QUALIFY row_number() OVER (PARTITION BY root, path ORDER BY run_id DESC, at DESC) = 1;
+QUALIFY row_number() OVER (PARTITION BY root, path ORDER BY run_id DESC, "at" DESC) = 1;
 
 -- One row a file's content. Where it is in several products, the strictest split group holds.
 CREATE VIEW images AS
@@ -57,7 +57,7 @@ SELECT p.item_id AS pair_id, p.target_id, p.reference_id,
        p.same_product, p.style, p.viewpoint,
        CASE WHEN p.status = 'refused' THEN p.reason WHEN p.same_product < c.same_product THEN 'another-product'
             WHEN p.style < c.style THEN 'style' WHEN p.viewpoint < c.viewpoint THEN 'viewpoint' END AS refused_for,
-       p.detail AS reason, p.evidence, p.seconds, p.fingerprint, p.run_id, p.at
+       p.detail AS reason, p.evidence, p.seconds, p.fingerprint, p.run_id, p."at"
 FROM ledger_pair p CROSS JOIN cuts c WHERE p.status IN ('answered', 'refused');
 
 CREATE VIEW pairs AS
@@ -69,7 +69,7 @@ SEMI JOIN candidates ON candidates.pair_id = all_pairs.pair_id;
 
 CREATE VIEW all_instructions AS
 SELECT instruction_id, item_id AS pair_id, ordinal, target_id, reference_id, task, category, operation, sentence,
-       instruction, evidence, edit_id, fingerprint, run_id, at
+       instruction, evidence, edit_id, fingerprint, run_id, "at"
 FROM ledger_instruct WHERE status = 'answered';
 
 CREATE VIEW instructions AS
@@ -81,7 +81,7 @@ SEMI JOIN pairs ON pairs.pair_id = all_instructions.pair_id AND pairs.accepted;
 
 CREATE VIEW all_edits AS
 SELECT item_id AS edit_id, target_id, target_sha256, raw_sha256, input_sha256, mask_sha256, mask_area, strength, filled,
-       outside, psnr, evidence, fingerprint, run_id, at
+       outside, psnr, evidence, fingerprint, run_id, "at"
 FROM ledger_edit WHERE status = 'answered';
 
 CREATE VIEW edits AS
@@ -103,7 +103,7 @@ SELECT q.item_id AS quadruplet_id, q.pair_id, q.target_id, q.reference_id, q.inp
        q.mask_sha256, q.task, q.category, q.edit_instruction, q.sentence AS restore_instruction, q.mask_area,
        q.status = 'answered' AS accepted, t.split_group, q.fingerprint, q.operation, q.instruction, q.instruction_id,
        q.edit_id, q.raw_sha256, q.reference_sha256, q.strength, q.filled, q.outside, q.psnr, t.product,
-       t.licence AS target_licence, r.licence AS reference_licence, t.width, t.height, q.run_id, q.at
+       t.licence AS target_licence, r.licence AS reference_licence, t.width, t.height, q.run_id, q."at"
 FROM ledger_restore q
 JOIN images t ON t.image_id = q.target_id
 JOIN images r ON r.image_id = q.reference_id
@@ -118,19 +118,19 @@ SEMI JOIN triplets ON triplets.instruction_id = all_quadruplets.instruction_id
 -- What did not get through ---------------------------------------------------------------------------------------
 
 CREATE VIEW outcomes AS
-SELECT item_id, 'ingest' AS stage, status, reason, detail, evidence, fingerprint, run_id, at FROM ledger_ingest
-UNION ALL BY NAME SELECT item_id, 'embed' AS stage, status, reason, detail, evidence, fingerprint, run_id, at FROM ledger_embed
-UNION ALL BY NAME SELECT item_id, 'block' AS stage, status, reason, detail, evidence, fingerprint, run_id, at FROM ledger_block
-UNION ALL BY NAME SELECT item_id, 'pair' AS stage, status, reason, detail, evidence, fingerprint, run_id, at FROM ledger_pair
-UNION ALL BY NAME SELECT item_id, 'instruct' AS stage, status, reason, detail, evidence, fingerprint, run_id, at FROM ledger_instruct
-UNION ALL BY NAME SELECT item_id, 'edit' AS stage, status, reason, detail, evidence, fingerprint, run_id, at FROM ledger_edit
-UNION ALL BY NAME SELECT item_id, 'restore' AS stage, status, reason, detail, evidence, fingerprint, run_id, at FROM ledger_restore;
+SELECT item_id, 'ingest' AS stage, status, reason, detail, evidence, fingerprint, run_id, "at" FROM ledger_ingest
+UNION ALL BY NAME SELECT item_id, 'embed' AS stage, status, reason, detail, evidence, fingerprint, run_id, "at" FROM ledger_embed
+UNION ALL BY NAME SELECT item_id, 'block' AS stage, status, reason, detail, evidence, fingerprint, run_id, "at" FROM ledger_block
+UNION ALL BY NAME SELECT item_id, 'pair' AS stage, status, reason, detail, evidence, fingerprint, run_id, "at" FROM ledger_pair
+UNION ALL BY NAME SELECT item_id, 'instruct' AS stage, status, reason, detail, evidence, fingerprint, run_id, "at" FROM ledger_instruct
+UNION ALL BY NAME SELECT item_id, 'edit' AS stage, status, reason, detail, evidence, fingerprint, run_id, "at" FROM ledger_edit
+UNION ALL BY NAME SELECT item_id, 'restore' AS stage, status, reason, detail, evidence, fingerprint, run_id, "at" FROM ledger_restore;
 
 -- Refusals, and pairs whose scores lie under the cuts in force.
 CREATE VIEW all_rejections AS
-SELECT item_id, stage, reason, detail, run_id, at, evidence, fingerprint FROM outcomes WHERE status = 'refused'
+SELECT item_id, stage, reason, detail, run_id, "at", evidence, fingerprint FROM outcomes WHERE status = 'refused'
 UNION ALL BY NAME
-SELECT pair_id AS item_id, 'pair' AS stage, refused_for AS reason, reason AS detail, run_id, at, evidence, fingerprint
+SELECT pair_id AS item_id, 'pair' AS stage, refused_for AS reason, reason AS detail, run_id, "at", evidence, fingerprint
 FROM all_pairs WHERE NOT accepted
     AND pair_id NOT IN (SELECT item_id FROM ledger_pair WHERE status = 'refused');
 
@@ -141,17 +141,17 @@ SEMI JOIN settings_now ON settings_now.stage = all_rejections.stage
 
 -- Items that an engine could not answer, and that the next run asks again.
 CREATE VIEW failures AS
-SELECT f.item_id, f.stage, f.reason, f.detail, f.run_id, f.at FROM outcomes f
+SELECT f.item_id, f.stage, f.reason, f.detail, f.run_id, f."at" FROM outcomes f
 SEMI JOIN settings_now ON settings_now.stage = f.stage AND settings_now.fingerprint = f.fingerprint
 ANTI JOIN outcomes a ON a.stage = f.stage AND a.item_id = f.item_id AND a.fingerprint = f.fingerprint
     AND a.status <> 'failed'
 WHERE f.status = 'failed'
-QUALIFY row_number() OVER (PARTITION BY f.stage, f.item_id ORDER BY f.run_id DESC, f.at DESC) = 1;
+QUALIFY row_number() OVER (PARTITION BY f.stage, f.item_id ORDER BY f.run_id DESC, f."at" DESC) = 1;
 
 -- Runs and versions ----------------------------------------------------------------------------------------------
 
 CREATE VIEW runs AS
-SELECT s.run_id, s.at AS started_at, f.at AS finished_at, coalesce(f.status, 'unfinished') AS status, s.photos,
+SELECT s.run_id, s."at" AS started_at, f."at" AS finished_at, coalesce(f.status, 'unfinished') AS status, s.photos,
        s.profile, f.steps, s.settings, s.fingerprints, s.code
 FROM ledger_runs s LEFT JOIN ledger_runs f ON f.run_id = s.run_id AND f.event = 'finished'
 WHERE s.event = 'started';

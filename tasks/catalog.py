@@ -1,5 +1,7 @@
 """The catalogue: one set of views over the ledger, for a build's plan and, copied, for everybody's questions."""
 
+from __future__ import annotations
+
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -1,5 +1,7 @@
 """What a build would do: how many items a stage, and how long, before any of it is done."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 
 import duckdb

@@ -1,5 +1,7 @@
 """What is left to do: which items of a stage have no answer under the settings of this run."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import asdict
 
@@ -11,17 +13,15 @@ from tasks.ledger import Row
 from tasks.listing import Listed
 from tasks.restore import quadruplet_id
 
-Connection = duckdb.DuckDBPyConnection
 
-
-def open_items(connection: Connection, stage: str, listed: Sequence[Listed] = ()) -> list[Row]:
+def open_items(connection: duckdb.DuckDBPyConnection, stage: str, listed: Sequence[Listed] = ()) -> list[Row]:
     """Return the items of a stage that have neither answer nor refusal now, in order of their ids."""
     finished = done(connection, stage)
     items = [item for item in all_items(connection, stage, listed) if item["item_id"] not in finished]
     return sorted(items, key=lambda item: str(item["item_id"]))
 
 
-def all_items(connection: Connection, stage: str, listed: Sequence[Listed] = ()) -> list[Row]:
+def all_items(connection: duckdb.DuckDBPyConnection, stage: str, listed: Sequence[Listed] = ()) -> list[Row]:
     """Return every item of a stage, each with what its task needs to know."""
     match stage:
         case "ingest":
@@ -53,7 +53,7 @@ def all_items(connection: Connection, stage: str, listed: Sequence[Listed] = ())
             raise ValueError(f"no stage {stage!r}")
 
 
-def done(connection: Connection, stage: str) -> set[str]:
+def done(connection: duckdb.DuckDBPyConnection, stage: str) -> set[str]:
     """Return the ids of the stage's items that are answered or refused under this run's settings."""
     found = rows(
         connection,

@@ -6,15 +6,17 @@ from pathlib import Path
 import cv2
 import numpy as np
 from font_roboto import Roboto
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from schemas.records import Mask, Pixels
 from tasks.codecs import load_mask, load_photo
 from tasks.lake import Lake
 from tasks.ledger import Row
 
-TILE = 300  # px, the longer side of a picture
+TILE = 280  # px, the longer side of a picture
+ZOOM = 134  # px: the edited place, twice, one above the other
 GAP = 12
+WIDTH = 3 * TILE + ZOOM + 5 * GAP
 OUTLINE = (255, 64, 32)
 
 
@@ -36,25 +38,44 @@ def write_sheet(lake: Lake, quadruplets: Sequence[Row], out: Path, columns: int 
 
 def _panel(lake: Lake, row: Row) -> Image.Image:
     input, mask = load_photo(lake, row["input_sha256"]), load_mask(lake, row["mask_sha256"])
+    target = load_photo(lake, row["target_sha256"])
     pictures = {
         "reference": load_photo(lake, row["reference_sha256"]),
         "input (mask outlined)": _outlined(input, mask),
-        "ground truth": load_photo(lake, row["target_sha256"]),
+        "ground truth": target,
     }
-    panel = Image.new("RGB", (3 * TILE + 4 * GAP, TILE + 104), "white")
+    panel = Image.new("RGB", (WIDTH, TILE + 104), "white")
     draw = ImageDraw.Draw(panel)
-    small, bold = ImageFont.truetype(Roboto, 15), ImageFont.truetype(Roboto, 13)
+    font, small = ImageFont.truetype(Roboto, 15), ImageFont.truetype(Roboto, 13)
     for number, (title, pixels) in enumerate(pictures.items()):
-        picture = Image.fromarray(pixels)
-        picture.thumbnail((TILE, TILE), Image.Resampling.LANCZOS)
         left = GAP + number * (TILE + GAP)
-        panel.paste(picture, (left + (TILE - picture.width) // 2, 26 + (TILE - picture.height) // 2))
-        draw.text((left, 6), title, fill=(110, 110, 110), font=bold)
-    kind = f"{row['task']} | {row['category']} | {row['operation']} | {row['quadruplet_id'][:12]}"
-    draw.text((GAP, TILE + 30), kind, fill=(110, 110, 110), font=bold)
-    draw.text((GAP, TILE + 50), f"edit: {_fitted(row['edit_instruction'], small)}", fill="black", font=small)
-    draw.text((GAP, TILE + 74), f"restore: {_fitted(row['restore_instruction'], small)}", fill="black", font=small)
+        draw.text((left, 6), title, fill=(110, 110, 110), font=small)
+        panel.paste(_fit(pixels, TILE), (left, 26))
+    left = 4 * GAP + 3 * TILE
+    draw.text((left, 6), "input, truth: closer", fill=(110, 110, 110), font=small)
+    box = _around(mask)
+    panel.paste(_fit(input[box], ZOOM), (left, 26))
+    panel.paste(_fit(target[box], ZOOM), (left, 26 + TILE - ZOOM))
+    kind = f"{row['task']}  |  {row['category']}  |  {row['operation']}  |  {row['quadruplet_id'][:12]}"
+    draw.text((GAP, TILE + 30), kind, fill=(110, 110, 110), font=small)
+    draw.text((GAP, TILE + 52), _fitted(f"edit: {row['edit_instruction']}", font), fill="black", font=font)
+    draw.text((GAP, TILE + 76), _fitted(f"restore: {row['restore_instruction']}", font), fill="black", font=font)
     return panel
+
+
+def _fit(pixels: Pixels, side: int) -> Image.Image:
+    """Return the picture in the middle of a square."""
+    return ImageOps.pad(Image.fromarray(pixels), (side, side), Image.Resampling.LANCZOS, color="white")
+
+
+def _around(mask: Mask) -> tuple[slice, slice]:
+    """Return the mask's box with a margin."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    margin = 8
+    return (
+        slice(max(0, rows[0] - margin), rows[-1] + margin),
+        slice(max(0, columns[0] - margin), columns[-1] + margin),
+    )
 
 
 def _outlined(pixels: Pixels, mask: Mask) -> Pixels:
@@ -65,7 +86,7 @@ def _outlined(pixels: Pixels, mask: Mask) -> Pixels:
 
 
 def _fitted(text: str, font: ImageFont.FreeTypeFont) -> str:
-    limit = 3 * TILE - 70
+    limit = WIDTH - 2 * GAP
     if font.getlength(text) <= limit:
         return text
     while font.getlength(text + "…") > limit:

@@ -1,5 +1,7 @@
 """The funnel: how many photos, pairs, instructions, edits and quadruplets there are, and where the others stopped."""
 
+from __future__ import annotations
+
 from pathlib import Path
 
 import duckdb

@@ -1,5 +1,7 @@
 """Verify: is a version still what was published? Every digest, count, part and index is looked at again."""
 
+from __future__ import annotations
+
 import hashlib
 import json
 import tarfile

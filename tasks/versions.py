@@ -1,5 +1,7 @@
 """Versions: immutable manifests that name the shards of a dataset, and all that it was made with."""
 
+from __future__ import annotations
+
 import datetime
 import json
 import re

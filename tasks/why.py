@@ -1,5 +1,7 @@
 """Why: the whole story of one item, from the photos it was made of to the versions that hold it."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 
 import duckdb

@@ -1,0 +1,132 @@
+import json
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import webdataset
+
+from schemas.ids import digest, sha256, stream
+from tasks.codecs import decode, decode_mask, encode_mask, encode_webp
+from tasks.lake import Lake, create_lake
+from tasks.pack import PARTS, Shard, pack_shard
+from tasks.verify import verify_shard
+
+Row = dict[str, Any]
+
+
+def quadruplet(lake: Lake, number: int) -> Row:
+    """Store the pictures of a made-up quadruplet and return its row."""
+    target = stream(0, number).integers(0, 256, (64, 96, 3), dtype=np.uint8)
+    mask = np.zeros((64, 96), bool)
+    mask[10:30, 20:50] = True
+    edited = np.where(mask[..., None], 255 - target, target)
+    target_sha256 = lake.put_artifact(encode_webp(target), "webp")
+    return {
+        "quadruplet_id": digest("test", number),
+        "width": 96,
+        "height": 64,
+        "task": "ref-fix",
+        "category": "text",
+        "instruction": json.dumps({"region": [[0.2, 0.2], [0.5, 0.2], [0.5, 0.5]]}),
+        "edit_instruction": "garble the word",
+        "restore_instruction": "make the word true to the reference",
+        "target_id": digest("target", number),
+        "reference_id": digest("reference", number),
+        "target_licence": "CC0",
+        "reference_licence": None,
+        "input_sha256": lake.put_artifact(encode_webp(edited), "webp"),
+        "mask_sha256": lake.put_artifact(encode_mask(mask), "png"),
+        "reference_sha256": target_sha256,
+        "target_sha256": target_sha256,
+    }
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> Lake:
+    return create_lake(tmp_path / "lake")
+
+
+@pytest.fixture
+def rows(lake: Lake) -> list[Row]:
+    return [quadruplet(lake, number) for number in range(5)]
+
+
+def test_the_same_rows_give_the_same_shard_in_another_lake(lake: Lake, rows: list[Row], tmp_path: Path) -> None:
+    other = create_lake(tmp_path / "other")
+    assert pack_shard(lake, rows, 95) == pack_shard(other, [quadruplet(other, number) for number in range(5)], 95)
+
+
+def test_a_shard_is_named_by_its_digest_and_leaves_nothing_else(lake: Lake, rows: list[Row]) -> None:
+    shard = pack_shard(lake, rows, 95)
+    assert sha256(lake.shard(shard.sha256).read_bytes()) == shard.sha256
+    names = {path.name for path in (lake.root / "shards").iterdir()}
+    assert names == {f"{shard.sha256}.tar", f"{shard.sha256}.parquet"}
+
+
+def test_the_index_says_where_every_part_lies(lake: Lake, rows: list[Row]) -> None:
+    shard = pack_shard(lake, rows, 95)
+    data = lake.shard(shard.sha256).read_bytes()
+    index = pq.read_table(lake.shard(shard.sha256).with_suffix(".parquet")).to_pylist()
+    assert [entry["key"] for entry in index] == [row["quadruplet_id"] for row in rows]
+    for entry, row in zip(index, rows, strict=True):
+        parts = {p: data[entry[f"{p}.offset"] : entry[f"{p}.offset"] + entry[f"{p}.size"]] for p in PARTS}
+        assert all(sha256(parts[part]) == entry[f"{part}.sha256"] for part in PARTS)
+        assert sha256(parts["target.webp"]) == row["target_sha256"]
+        assert json.loads(parts["json"])["key"] == row["quadruplet_id"]
+
+
+def test_python_reads_the_tar(lake: Lake, rows: list[Row]) -> None:
+    with tarfile.open(lake.shard(pack_shard(lake, rows, 95).sha256)) as tar:
+        assert tar.getnames() == [f"{row['quadruplet_id']}.{part}" for row in rows for part in PARTS]
+
+
+def test_webdataset_reads_the_samples(lake: Lake, rows: list[Row]) -> None:
+    path = lake.shard(pack_shard(lake, rows, 95).sha256)
+    samples = list(webdataset.WebDataset(str(path), shardshuffle=False))
+    assert [sample["__key__"] for sample in samples] == [row["quadruplet_id"] for row in rows]
+    input, target = decode(samples[0]["input.webp"]), decode(samples[0]["target.webp"])
+    mask = decode_mask(samples[0]["mask.png"])
+    assert np.array_equal(input[~mask], target[~mask])
+    assert not np.array_equal(input[mask], target[mask])
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-5000])
+
+
+def flip(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("suffix", [".tar", ".parquet"])
+@pytest.mark.parametrize("harm", [flip, cut, Path.unlink])
+def test_harm_to_a_shard_or_its_index_is_found_and_named(
+    lake: Lake, rows: list[Row], suffix: str, harm: Callable[[Path], None]
+) -> None:
+    shard = pack_shard(lake, rows, 95)
+    assert verify_shard(lake, vars(shard)) == []
+    path = lake.shard(shard.sha256).with_suffix(suffix)
+    harm(path)
+    assert path.name in {Path(finding.where).name for finding in verify_shard(lake, vars(shard))}
+
+
+def test_a_swapped_index_is_found(lake: Lake, rows: list[Row]) -> None:
+    first, second = pack_shard(lake, rows[:2], 95), pack_shard(lake, rows[2:4], 95)
+    one, other = (lake.shard(shard.sha256).with_suffix(".parquet") for shard in (first, second))
+    one.write_bytes(other.read_bytes())
+    assert verify_shard(lake, vars(first))
+    swapped = vars(Shard(first.sha256, second.index_sha256, 2, first.bytes))
+    assert any("is not where the index says" in finding.what for finding in verify_shard(lake, swapped))
+
+
+def test_an_input_that_differs_outside_its_mask_is_found(lake: Lake) -> None:
+    row = quadruplet(lake, 0)
+    row["mask_sha256"] = lake.put_artifact(encode_mask(np.eye(64, 96, dtype=bool)), "png")
+    (finding,) = verify_shard(lake, vars(pack_shard(lake, [row], 95)))
+    assert "outside the mask" in finding.what
