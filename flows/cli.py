@@ -324,7 +324,7 @@ Picture:     {picture}
 Next:
   omnirefiner status --lake {lake}
   omnirefiner query "SELECT task, category, count(*) AS n FROM quadruplets GROUP BY ALL ORDER BY n DESC" --lake {lake}
-  omnirefiner why box-00000/00.jpg --lake {lake}
+  omnirefiner why p00000/00.jpg --lake {lake}
   omnirefiner build YOUR_PHOTOS --lake lake
 """)
     verify("demo", lake)

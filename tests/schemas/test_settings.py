@@ -14,7 +14,8 @@ def test_every_profile_loads() -> None:
 
 
 def test_an_assignment_overrides_the_profile() -> None:
-    settings = load_settings("embedded", ["run.workers=7", "edit.strength=[0.1, 0.2]", "edit.autoencoder=w.safetensors"])
+    assignments = ["run.workers=7", "edit.strength=[0.1, 0.2]", "edit.autoencoder=w.safetensors"]
+    settings = load_settings("embedded", assignments)
     assert settings.run.workers == 7
     assert settings.edit.strength == (0.1, 0.2)
     assert settings.edit.autoencoder == Path("w.safetensors")
@@ -42,7 +43,7 @@ def test_a_wrong_assignment_is_named_with_the_nearest_right_one(assignment: str,
 def test_a_wrong_key_in_a_profile_file_is_named(tmp_path: Path) -> None:
     profile = tmp_path / "mine.toml"
     profile.write_text("[edit]\nstrenght = [0.1, 0.2]\n")
-    with pytest.raises(SettingsError, match="did you mean 'edit.strength'"):
+    with pytest.raises(SettingsError, match=r"did you mean 'edit\.strength'"):
         load_settings(str(profile))
 
 

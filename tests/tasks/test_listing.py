@@ -11,7 +11,8 @@ from tasks.listing import list_photos
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
-    for name in ("mug/b.jpg", "mug/a.JPG", "box/blue/a.png", "top.webp", ".hidden/a.jpg", "mug/notes.txt", "mug/.a.jpg"):
+    taken = ("mug/b.jpg", "mug/a.JPG", "box/blue/a.png", "top.webp")
+    for name in (*taken, ".hidden/a.jpg", "mug/notes.txt", "mug/.a.jpg"):
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(name.encode())

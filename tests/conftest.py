@@ -1,0 +1,61 @@
+"""One small lake, built once by the real flow on rendered photos; tests that change it take a copy."""
+
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+# Prefect reads its home when it is imported: the tests have one of their own, and leave the user's alone
+os.environ["PREFECT_HOME"] = tempfile.mkdtemp(prefix="omnirefiner-prefect-")
+os.environ.setdefault("PREFECT_LOGGING_LEVEL", "CRITICAL")
+
+from flows.build import build
+from tasks.lake import Lake, open_lake
+from tasks.render.photos import render_set
+from tasks.summary import Summary
+
+SMALL = ["intake.size=256", "intake.min_side=128", "shards.samples=8"]
+
+
+@dataclass(frozen=True)
+class Built:
+    """Photos, the lake made from them, and what the build said."""
+
+    photos: Path
+    lake: Lake
+    summary: Summary
+
+
+@pytest.fixture(scope="session")
+def rendered(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Rendered photos: six products, one of each type, three views."""
+    photos = tmp_path_factory.mktemp("rendered") / "photos"
+    render_set(photos, products=6, views=3, seed=0, size=320)
+    return photos
+
+
+@pytest.fixture(scope="session")
+def built(rendered: Path, tmp_path_factory: pytest.TempPathFactory) -> Built:
+    """A lake built from the rendered photos and published as v1. Not to be changed: see `copied`."""
+    root = tmp_path_factory.mktemp("built") / "lake"
+    summary = build(str(rendered), str(root), assignments=SMALL, version="v1")
+    return Built(rendered, open_lake(root), summary)
+
+
+@pytest.fixture
+def copied(built: Built, tmp_path: Path) -> Built:
+    """The same, the lake copied to another path, to be changed at will."""
+    shutil.copytree(built.lake.root, tmp_path / "lake")
+    return Built(built.photos, open_lake(tmp_path / "lake"), built.summary)
+
+
+@pytest.fixture(scope="session")
+def real_photos() -> Path:
+    """Return the real photos beside the project, or skip, loudly."""
+    photos = Path(__file__).parents[2] / "shared" / "data" / "products"
+    if not photos.is_dir():
+        pytest.skip(f"SKIPPED: no real photos at {photos}; the rendered ones stand in for them elsewhere")
+    return photos

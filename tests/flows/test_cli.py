@@ -1,0 +1,189 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.main import get_command
+
+from flows import cli
+from tests.conftest import SMALL, Built
+
+COMMANDS = sorted(get_command(cli.app).commands)  # type: ignore[attr-defined]
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    """Run the command as its entry point does and return its exit code."""
+    monkeypatch.setattr(sys, "argv", ["omnirefiner", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    return int(ended.value.code or 0)
+
+
+def printed(capsys: pytest.CaptureFixture[str]) -> Any:
+    return json.loads(capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_has_an_example(command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(monkeypatch, command, "--help") == 0
+    assert f"omnirefiner {command}" in capsys.readouterr().out.split("Example:")[1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["build", "nowhere"], "photos nowhere: not found"),
+        (["build", ".", "--set", "pair.neighbors=2"], "did you mean 'pair.neighbours'"),
+        (["build", ".", "--profile", "embeded"], "did you mean 'embedded'"),
+        (["status", "--lake", "nowhere"], "lake nowhere: there is none"),
+        (["publish", "v1", "--lake", "nowhere"], "lake nowhere: there is none"),
+        (["verify", "--lake", "nowhere"], "lake nowhere: there is none"),
+    ],
+)
+def test_trouble_ends_in_one_line_before_any_work(
+    arguments: list[str], says: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run(monkeypatch, *arguments) == 2
+    said = capsys.readouterr().err
+    assert says in said
+    assert said.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_command_itself_ends_cleanly(built: Built) -> None:
+    """In a process of its own: no traceback, no noise of libraries at exit."""
+    command = [Path(sys.executable).with_name("omnirefiner"), "verify", "v1", "--lake", built.lake.root]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    assert "All as published: 1 versions" in ended.stdout
+    assert "Traceback" not in ended.stderr
+    assert "leaked" not in ended.stderr
+
+
+def test_build_prints_json(copied: Built, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    settings = [part for assignment in SMALL for part in ("--set", assignment)]
+    root = str(copied.lake.root)
+    assert run(monkeypatch, "build", str(copied.photos), "--lake", root, "--json", "--publish", "v2", *settings) == 0
+    summary = printed(capsys)
+    assert summary["version"] == "v2"
+    assert summary["funnel"]["quadruplets"] == copied.summary.funnel.quadruplets
+
+
+def test_a_dry_run_says_what_there_is_to_do_and_does_nothing(
+    built: Built, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lake = tmp_path / "lake"
+    assert run(monkeypatch, "build", str(built.photos), "--lake", str(lake), "--dry-run", "--json") == 0
+    forecast = {one["stage"]: one for one in printed(capsys)}
+    assert forecast["ingest"]["open"] == 18
+    assert forecast["restore"]["open"] == 0 < forecast["restore"]["expected"]
+    assert not lake.exists()
+
+    settings = [part for assignment in SMALL for part in ("--set", assignment)]
+    arguments = ["build", str(built.photos), "--lake", str(built.lake.root), "--dry-run", "--json", *settings]
+    assert run(monkeypatch, *arguments) == 0
+    assert all(one["open"] == one["expected"] == 0 for one in printed(capsys))
+    assert run(monkeypatch, *arguments, "--set", "edit.feather=2") == 0
+    forecast = {one["stage"]: one for one in printed(capsys)}
+    assert forecast["edit"]["open"] == built.summary.funnel.instructions
+    assert forecast["instruct"]["open"] == 0
+
+
+def test_query_answers_with_a_list_of_objects(
+    built: Built, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sql = "SELECT category, count(*) AS n FROM quadruplets GROUP BY 1 ORDER BY n DESC"
+    assert run(monkeypatch, "query", sql, "--lake", str(built.lake.root), "--json") == 0
+    assert {row["category"]: row["n"] for row in printed(capsys)} == built.summary.funnel.by_category
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT * FROM read_csv('/etc/passwd')",
+        "SELECT * FROM '/etc/passwd'",
+        "SELECT * FROM read_text('/etc/passwd')",
+        "SELECT * FROM glob('/*')",
+        "COPY (SELECT 1) TO 'stolen.csv'",
+        "ATTACH 'other.duckdb'",
+        "DROP VIEW quadruplets",
+        "DELETE FROM ledger_pair",
+        "SET enable_external_access = true",
+        "INSTALL httpfs",
+        "SELEKT 1",
+    ],
+)
+def test_query_cannot_touch_the_machine_or_the_lake(
+    built: Built, sql: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run(monkeypatch, "query", sql, "--lake", str(built.lake.root)) == 2
+    assert capsys.readouterr().err.startswith("omnirefiner: query:")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_why_tells_the_story_of_photo_pair_edit_and_quadruplet(
+    built: Built, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = str(built.lake.root)
+
+    def story(item: str) -> list[dict[str, str]]:
+        assert run(monkeypatch, "why", item, "--lake", root, "--json") == 0
+        lines: list[dict[str, str]] = printed(capsys)
+        return lines
+
+    assert run(monkeypatch, "query", "FROM quadruplets LIMIT 1", "--lake", root, "--json") == 0
+    (row,) = printed(capsys)
+    whats = [line["what"] for line in story(row["quadruplet_id"][:12])]
+    assert whats == ["target", "reference", "pair", "instruction", "edit", "quadruplet", "versions"]
+    for name in ("pair_id", "instruction_id", "edit_id", "target_id"):
+        assert row["quadruplet_id"] in {line["id"] for line in story(row[name])}
+    (path,) = {line["detail"].split(",")[0] for line in story(row["target_id"]) if line["what"] == "photo"}
+    assert story(path) == story(row["target_id"])
+    assert run(monkeypatch, "why", "ffffffffffff", "--lake", root) == 2
+
+
+def test_status_and_verify_print_json(
+    built: Built, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, "status", "--lake", str(built.lake.root), "--json") == 0
+    status = printed(capsys)
+    assert status["funnel"]["photos"] == 18
+    assert status["versions"][0]["version"] == "v1"
+    assert run(monkeypatch, "verify", "--lake", str(built.lake.root), "--json") == 0
+    assert printed(capsys) == {"versions": ["v1"], "findings": []}
+
+
+def test_verify_names_a_flipped_bit_and_ends_with_one(
+    copied: Built, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shard = sorted((copied.lake.root / "shards").glob("*.tar"))[0]
+    data = bytearray(shard.read_bytes())
+    data[len(data) // 3] ^= 4
+    shard.write_bytes(data)
+    assert run(monkeypatch, "verify", "v1", "--lake", str(copied.lake.root), "--json") == 1
+    assert any(finding["where"] == f"shards/{shard.name}" for finding in printed(capsys)["findings"])
+
+
+def test_sheet_draws_a_picture(
+    built: Built, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "sheet.png"
+    arguments = ["sheet", str(out), "--lake", str(built.lake.root), "--count", "2"]
+    assert run(monkeypatch, *arguments) == 0
+    assert out.stat().st_size > 10_000
+    assert run(monkeypatch, *arguments, "--where", "category = 'nothing'") == 2
+    assert "no quadruplets where" in capsys.readouterr().err
+
+
+def test_doctor_examines_and_finds_what_is_bad(
+    built: Built, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = str(built.lake.root)
+    assert run(monkeypatch, "doctor", "--lake", root, "--json") == 0
+    assert {check["name"] for check in printed(capsys)} >= {"python", "packages", "writer", "editor", "prefect", "lake"}
+    assert run(monkeypatch, "doctor", "--lake", root, "--json", "--set", "edit.autoencoder=nowhere.safetensors") == 1
+    assert any("nowhere.safetensors" in check["detail"] for check in printed(capsys) if check["verdict"] == "bad")
