@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
@@ -41,11 +41,22 @@ def main() -> None:
     try:
         app()
     except ProjectError as error:
-        print(f"omnirefiner: {error}", file=sys.stderr)
-        sys.exit(2)
+        _give_up(str(error))
+    except OSError as error:
+        _give_up(f"{error.filename or 'the disk'}: {error.strerror or error}; mend that and run the same command again")
+    except RuntimeError as error:
+        if "Prefect API" not in str(error) and "reach API" not in str(error):
+            raise
+        cause = str(error).rstrip(".")
+        _give_up(f"prefect: {cause}; check PREFECT_API_URL and PREFECT_HOME, or unset them for the embedded server")
     except KeyboardInterrupt:
         print("omnirefiner: stopped; run the same command again to go on where it was", file=sys.stderr)
         sys.exit(130)
+
+
+def _give_up(message: str) -> NoReturn:
+    print(f"omnirefiner: {message}", file=sys.stderr)
+    sys.exit(2)
 
 
 @app.command()

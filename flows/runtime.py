@@ -1,5 +1,6 @@
 """How the items of a stage are carried through Prefect: in chunks of a few seconds' work, several in flight."""
 
+import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 from prefect.utilities.annotations import quote
 
 from flows.progress import progress
-from schemas.errors import LakeError, StageStopped
+from schemas.errors import StageStopped
 from schemas.settings import Settings
 from tasks import ledger
 from tasks.block import block, embed
@@ -42,7 +43,7 @@ class Context:
 
 @dataclass(frozen=True)
 class Tally:
-    """What became of items: counts, not items. `reasons` counts the refusals; `seconds` are of work, over all workers.
+    """What became of items: counts, not items. `seconds` are of work, over all workers.
 
     `failed_last` is how many items failed at the end without a success between.
     """
@@ -52,23 +53,18 @@ class Tally:
     refused: int = 0
     failed: int = 0
     failed_last: int = 0
-    answers: int = 0
     seconds: float = 0.0
-    reasons: tuple[tuple[str, int], ...] = ()
     last_failure: str = ""
 
     def plus(self, other: "Tally") -> "Tally":
         """Return the tally of both, `other` being the later."""
-        reasons = Counter(dict(self.reasons)) + Counter(dict(other.reasons))
         return Tally(
             items=self.items + other.items,
             answered=self.answered + other.answered,
             refused=self.refused + other.refused,
             failed=self.failed + other.failed,
             failed_last=other.failed_last + (self.failed_last if other.failed_last == other.items else 0),
-            answers=self.answers + other.answers,
             seconds=self.seconds + other.seconds,
-            reasons=tuple(sorted(reasons.items())),
             last_failure=other.last_failure or self.last_failure,
         )
 
@@ -155,12 +151,11 @@ def _is_transient(_task: object, _run: object, state: object) -> bool:
 )
 def answer_chunk(context: Context, stage: str, items: list[Row]) -> Tally:
     """Answer a chunk of items and write their rows as one file of the ledger."""
+    start = time.perf_counter()
     found = list(_answers(context, stage)(items))
-    try:
-        ledger.append(context.lake, stage, context.run_id, context.fingerprints[stage], found)
-    except OSError as error:
-        raise LakeError(f"lake {context.lake.root}: cannot be written ({error.strerror})") from error
-    return tally_of(found)
+    seconds = time.perf_counter() - start
+    ledger.append(context.lake, stage, context.run_id, context.fingerprints[stage], found, seconds)
+    return tally_of(found, seconds)
 
 
 def _answers(context: Context, stage: str) -> Callable[[list[Row]], Iterator[Row]]:
@@ -191,7 +186,7 @@ def _embedded(context: Context) -> list[Row]:
         )
 
 
-def tally_of(found: Sequence[Row]) -> Tally:
+def tally_of(found: Sequence[Row], seconds: float) -> Tally:
     """Count a chunk's rows; an item with several rows counts once."""
     statuses = {row["item_id"]: row for row in found}
     failed_last = 0
@@ -206,11 +201,7 @@ def tally_of(found: Sequence[Row]) -> Tally:
         refused=counts["refused"],
         failed=counts["failed"],
         failed_last=failed_last,
-        answers=sum(row["status"] == "answered" for row in found),
-        seconds=sum(row.get("seconds", 0.0) for row in found),
-        reasons=tuple(
-            sorted(Counter(row["reason"] for row in statuses.values() if row["status"] == "refused").items())
-        ),
+        seconds=seconds,
         last_failure=next((row["detail"] for row in reversed(found) if row["status"] == "failed"), ""),
     )
 

@@ -4,7 +4,6 @@
 new photo costs only its own pairs.
 """
 
-import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -31,14 +30,12 @@ Vectors = NDArray[np.float32]  # (N, D), unit length
 def embed(lake: Lake, items: Sequence[Row]) -> Iterator[Row]:
     """Embed photos (item_id = image_id, photo_sha256), one row each."""
     for item in items:
-        start = time.perf_counter()
         photo = Photo(item["item_id"], load_photo(lake, item["photo_sha256"]))
         (outcome,) = one_by_one(vector_once, [photo])
         if isinstance(outcome, (Refusal, EngineFailure)):
-            row = not_answered(item["item_id"], outcome)
+            yield not_answered(item["item_id"], outcome)
         else:
-            row = answered(item["item_id"], vector=outcome.astype("<f2").tobytes())
-        yield row | {"seconds": time.perf_counter() - start}
+            yield answered(item["item_id"], vector=outcome.astype("<f2").tobytes())
 
 
 def block(new: Sequence[str], everyone: Sequence[Row], pair: Pair) -> Iterator[Row]:
@@ -56,13 +53,11 @@ def block(new: Sequence[str], everyone: Sequence[Row], pair: Pair) -> Iterator[R
         members.sort(key=lambda row: row["image_id"])
         asking = [index for index, row in enumerate(members) if row["item_id"] in wanted]
         if asking:
-            start = time.perf_counter()
             count = pair.neighbours if product is None else pair.siblings
             found = _nearest(np.stack([_vector(row) for row in members]), asking, count)
-            seconds = (time.perf_counter() - start) / len(asking)
             for index, neighbours in zip(asking, found, strict=True):
                 pairs = [_candidate(members[index], members[other], similarity) for other, similarity in neighbours]
-                yield answered(members[index]["item_id"], pairs=pairs, seconds=seconds)
+                yield answered(members[index]["item_id"], pairs=pairs)
 
 
 def block_item(image_id: str, product: str | None) -> str:

@@ -18,7 +18,7 @@ from tasks.engines.editor import EditRequest
 from tasks.engines.likeness import psnr
 from tasks.engines.load import load_editor
 from tasks.lake import Lake
-from tasks.ledger import Row, answered, not_answered, timed
+from tasks.ledger import Row, answered, not_answered
 
 VERSION = 1
 
@@ -35,14 +35,11 @@ def edit(lake: Lake, settings: Settings, items: Sequence[Row]) -> Iterator[Row]:
         )
         for item in items
     ]
-    for item, request, (outcome, seconds) in zip(
-        items, requests, timed(load_editor(settings).edit, requests), strict=True
-    ):
+    for item, request, outcome in zip(items, requests, load_editor(settings).edit(requests), strict=True):
         facts = {
             "target_id": item["target_id"],
             "target_sha256": item["target_sha256"],
             "strength": request.strength,
-            "seconds": seconds,
         }
         if isinstance(outcome, Exception):
             yield not_answered(item["item_id"], outcome, **facts)

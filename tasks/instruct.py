@@ -10,7 +10,7 @@ from tasks.codecs import load_photo
 from tasks.engines.load import load_writer
 from tasks.engines.vlm import EditQuestion
 from tasks.lake import Lake
-from tasks.ledger import Row, answered, not_answered, timed, to_json
+from tasks.ledger import Row, answered, not_answered, to_json
 
 VERSION = 1
 
@@ -26,8 +26,8 @@ def instruct(lake: Lake, settings: Settings, items: Sequence[Row]) -> Iterator[R
         )
         for item in items
     ]
-    for item, (outcome, seconds) in zip(items, timed(load_writer(settings).write_edits, questions), strict=True):
-        sides = {"target_id": item["target_id"], "reference_id": item["reference_id"], "seconds": seconds}
+    for item, outcome in zip(items, load_writer(settings).write_edits(questions), strict=True):
+        sides = {"target_id": item["target_id"], "reference_id": item["reference_id"]}
         if isinstance(outcome, Exception):
             yield not_answered(item["item_id"], outcome, **sides)
             continue

@@ -3,10 +3,9 @@
 import datetime
 import io
 import json
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -17,8 +16,6 @@ from schemas.records import EngineFailure, Refusal
 from tasks.lake import Lake, put
 
 Row = dict[str, Any]
-Question = TypeVar("Question")
-Answer = TypeVar("Answer")
 
 
 def answered(item_id: str, **columns: Any) -> Row:
@@ -36,22 +33,11 @@ def not_answered(item_id: str, outcome: Refusal | EngineFailure, **columns: Any)
     return {"item_id": item_id, "status": "failed", "reason": "engine", "detail": str(outcome)[:1000], **columns}
 
 
-def timed(
-    answer: Callable[[list[Question]], list[Answer]], questions: Sequence[Question]
-) -> Iterator[tuple[Answer, float]]:
-    """Ask a batch and yield each answer with its share of the seconds it took."""
-    start = time.perf_counter()
-    answers = answer(list(questions))
-    share = (time.perf_counter() - start) / max(1, len(questions))
-    for one in answers:
-        yield one, share
-
-
-def append(lake: Lake, stage: str, run_id: str, fingerprint: str, rows: Sequence[Row]) -> None:
-    """Write a chunk's rows as one file, at once and durably."""
-    now = datetime.datetime.now(datetime.UTC)
-    stamped = [{**row, "fingerprint": fingerprint, "run_id": run_id, "at": now} for row in rows]
-    write(lake, stage, run_id, stamped)
+def append(lake: Lake, stage: str, run_id: str, fingerprint: str, rows: Sequence[Row], seconds: float) -> None:
+    """Write a chunk's rows as one file, at once and durably. `seconds` is the work they took, shared out evenly."""
+    stamp = {"fingerprint": fingerprint, "run_id": run_id, "at": datetime.datetime.now(datetime.UTC),
+             "seconds": seconds / max(1, len(rows))}  # fmt: skip
+    write(lake, stage, run_id, [{**row, **stamp} for row in rows])
 
 
 def write(lake: Lake, stage: str, run_id: str, rows: Sequence[Row]) -> None:

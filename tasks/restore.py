@@ -9,7 +9,7 @@ from tasks.codecs import load_mask, load_photo
 from tasks.engines.load import load_writer
 from tasks.engines.vlm import RestoreQuestion
 from tasks.lake import Lake
-from tasks.ledger import Row, answered, not_answered, timed
+from tasks.ledger import Row, answered, not_answered
 
 VERSION = 1
 
@@ -27,8 +27,8 @@ def restore(lake: Lake, settings: Settings, items: Sequence[Row]) -> Iterator[Ro
         )
         for item in items
     ]
-    for item, (outcome, seconds) in zip(items, timed(load_writer(settings).write_restores, questions), strict=True):
-        facts = {key: value for key, value in item.items() if key != "item_id"} | {"seconds": seconds}
+    for item, outcome in zip(items, load_writer(settings).write_restores(questions), strict=True):
+        facts = {key: value for key, value in item.items() if key != "item_id"}
         if isinstance(outcome, Exception):
             yield not_answered(item["item_id"], outcome, **facts)
         else:

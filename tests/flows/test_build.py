@@ -11,6 +11,7 @@ from schemas.errors import StageStopped, VersionError
 from schemas.records import EngineFailure
 from tasks import catalog, pair
 from tasks.codecs import load_mask, load_photo
+from tasks.lake import open_lake
 from tasks.ledger import Row, files
 from tasks.summary import Summary
 from tests.conftest import SMALL, Built
@@ -24,7 +25,7 @@ def asked(summary: Summary) -> dict[str, int]:
 
 
 def ask(root: Path, sql: str) -> list[Row]:
-    with catalog.read(catalog.Lake(root)) as connection:
+    with catalog.read(open_lake(root)) as connection:
         return catalog.rows(connection, sql)
 
 

@@ -55,7 +55,7 @@ def test_trouble_ends_in_one_line_before_any_work(
 
 def test_the_command_itself_ends_cleanly(built: Built) -> None:
     """In a process of its own: no traceback, no noise of libraries at exit."""
-    command = [Path(sys.executable).with_name("omnirefiner"), "verify", "v1", "--lake", built.lake.root]
+    command = [str(Path(sys.executable).with_name("omnirefiner")), "verify", "v1", "--lake", str(built.lake.root)]
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr
     assert "All as published: 1 versions" in ended.stdout
