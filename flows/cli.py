@@ -301,9 +301,12 @@ def doctor(
 def render(
     out: Annotated[Path, typer.Argument(help="A new or empty folder for the photos and their truth.")],
     products: Annotated[int, typer.Option(min=1, help="How many products.")] = 8,
-    views: Annotated[int, typer.Option(min=1, help="How many photos of each.")] = 5,
+    views: Annotated[int, typer.Option(min=1, help="How many photos of each; every sixth shows the back.")] = 6,
     seed: Annotated[int, typer.Option(help="Another seed, other products.")] = 0,
     size: Annotated[int, typer.Option(min=128, max=2048, help="Pixels of the longer side.")] = 640,
+    hard_negatives: Annotated[
+        bool, typer.Option("--hard-negatives", help="Products in threes: one, a look-alike, a twin with another text.")
+    ] = False,
 ) -> None:
     """Render photos of products that do not exist, with the truth about them in truth.jsonl.
 
@@ -311,7 +314,7 @@ def render(
     """
     from tasks.render.photos import render_set
 
-    render_set(out, products, views, seed, size)
+    render_set(out, products, views, seed, size, hard_negatives)
     print(f"{products} products, {products * views} photos: {out}")
 
 
@@ -335,7 +338,7 @@ Picture:     {picture}
 Next:
   omnirefiner status --lake {lake}
   omnirefiner query "SELECT task, category, count(*) AS n FROM quadruplets GROUP BY ALL ORDER BY n DESC" --lake {lake}
-  omnirefiner why p00000/00.jpg --lake {lake}
+  omnirefiner why box-set0-00000/00.jpg --lake {lake}
   omnirefiner build YOUR_PHOTOS --lake lake
 """)
     verify("demo", lake)

@@ -48,7 +48,7 @@ def product(seed: int, number: int, hard_negatives: bool = False) -> Product:
         colours = replace(colours, accent=mix(colours.accent, colours.second, 0.15))
     text = stream(seed, "text", number)
     thing, size = words.line(text, kind)
-    first = f"p{look:05d}"
+    series = f"{kind}-{'hard' if hard_negatives else 'set'}{seed}"  # unique among all sets that may meet in a lake
     if member and member < GROUP - 1:  # its logo and pattern are not the first one's
         base = product(seed, number - member, True)
         logos, patterns = [x for x in LOGOS if x != base.logo], [x for x in PATTERNS if x != base.pattern]
@@ -57,11 +57,11 @@ def product(seed: int, number: int, hard_negatives: bool = False) -> Product:
     return Product(
         seed=seed,
         number=number,
-        product_id=f"p{number:05d}",
+        product_id=f"{series}-{number:05d}",
         type=kind,
         look=look,
         group=group,
-        twin_of=first if look != number else None,
+        twin_of=f"{series}-{look:05d}" if look != number else None,
         brand=words.brand(seed, number),
         line=thing,
         size=size,

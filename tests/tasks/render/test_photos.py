@@ -26,15 +26,15 @@ def test_the_same_arguments_give_the_same_bytes(number: int) -> None:
 def test_a_view_depends_on_no_other(tmp_path: Path) -> None:
     truth = render_set(tmp_path, products=2, views=2, seed=6, size=128)
     render = render_view(product(6, 1), 1, 6, 128)
-    assert (tmp_path / "p00001" / "01.jpg").read_bytes() == jpeg(render.pixels, render.view.quality)
+    assert (tmp_path / "can-set6-00001" / "01.jpg").read_bytes() == jpeg(render.pixels, render.view.quality)
     assert truth == tmp_path / "truth.jsonl"
 
 
 def test_a_set_lies_with_its_truth(tmp_path: Path) -> None:
     lines = render_set(tmp_path, products=3, views=2, seed=6, size=128, hard_negatives=True).read_text().splitlines()
     photos = [json.loads(line) for line in lines]
-    assert [photo["path"] for photo in photos] == [f"p{k:05d}/{v:02d}.jpg" for k in range(3) for v in range(2)]
-    assert [photo["twin_of"] for photo in photos] == [None, None, None, None, "p00000", "p00000"]
+    assert [photo["path"] for photo in photos] == [f"box-hard6-{k:05d}/{v:02d}.jpg" for k in range(3) for v in range(2)]
+    assert [photo["twin_of"] for photo in photos] == [None, None, None, None, "box-hard6-00000", "box-hard6-00000"]
     for photo in photos:
         image = Image.open(io.BytesIO((tmp_path / photo["path"]).read_bytes()))
         assert image.size == (photo["view"]["width"], photo["view"]["height"])
