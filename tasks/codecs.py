@@ -1,11 +1,13 @@
 """How pixels become bytes and back: lossless WebP for photos and edits, PNG for masks, JPEG for references."""
 
 import io
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from schemas.records import Mask, Pixels
+from schemas.records import Mask, Photo, Pixels
 from tasks.lake import Lake
 
 
@@ -39,6 +41,14 @@ def decode_mask(data: bytes) -> Mask:
 def load_photo(lake: Lake, digest: str) -> Pixels:
     """Load a bucketed photo or an edit from the lake's artifacts."""
     return decode(lake.artifact(digest, "webp").read_bytes())
+
+
+def load_sides(lake: Lake, row: Mapping[str, Any]) -> tuple[Photo, Photo]:
+    """Load the target and the reference of a pair as engines see them."""
+    return (
+        Photo(row["target_id"], load_photo(lake, row["target_sha256"])),
+        Photo(row["reference_id"], load_photo(lake, row["reference_sha256"])),
+    )
 
 
 def load_mask(lake: Lake, digest: str) -> Mask:

@@ -4,9 +4,9 @@ import json
 from collections.abc import Iterator, Sequence
 
 from schemas.ids import digest
-from schemas.records import EditInstruction, Photo
+from schemas.records import EditInstruction
 from schemas.settings import Settings
-from tasks.codecs import load_photo
+from tasks.codecs import load_sides
 from tasks.engines.load import load_writer
 from tasks.engines.vlm import EditQuestion
 from tasks.lake import Lake
@@ -18,13 +18,7 @@ VERSION = 1
 def instruct(lake: Lake, settings: Settings, items: Sequence[Row]) -> Iterator[Row]:
     """Ask for edits of accepted pairs: one row an instruction, or one row for a pair that allows none."""
     questions = [
-        EditQuestion(
-            pair_id=item["item_id"],
-            target=Photo(item["target_id"], load_photo(lake, item["target_sha256"])),
-            reference=Photo(item["reference_id"], load_photo(lake, item["reference_sha256"])),
-            count=settings.instruct.edits_per_pair,
-        )
-        for item in items
+        EditQuestion(item["item_id"], *load_sides(lake, item), count=settings.instruct.edits_per_pair) for item in items
     ]
     for item, outcome in zip(items, load_writer(settings).write_edits(questions), strict=True):
         sides = {"target_id": item["target_id"], "reference_id": item["reference_id"]}

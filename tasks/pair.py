@@ -2,9 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 
-from schemas.records import Photo
 from schemas.settings import Settings
-from tasks.codecs import load_photo
+from tasks.codecs import load_sides
 from tasks.engines.load import load_writer
 from tasks.engines.vlm import PairQuestion
 from tasks.lake import Lake
@@ -16,13 +15,7 @@ VERSION = 1
 def pair(lake: Lake, settings: Settings, items: Sequence[Row]) -> Iterator[Row]:
     """Judge pairs (rows of the view `candidates`), one row each. The cuts are applied by the catalogue, not here."""
     questions = [
-        PairQuestion(
-            pair_id=item["item_id"],
-            target=Photo(item["target_id"], load_photo(lake, item["target_sha256"])),
-            reference=Photo(item["reference_id"], load_photo(lake, item["reference_sha256"])),
-            known_same=item["known_same"],
-        )
-        for item in items
+        PairQuestion(item["item_id"], *load_sides(lake, item), known_same=item["known_same"]) for item in items
     ]
     for item, outcome in zip(items, load_writer(settings).judge_pairs(questions), strict=True):
         sides = {"target_id": item["target_id"], "reference_id": item["reference_id"]}

@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Sequence
 
 from schemas.ids import digest
-from schemas.records import EditInstruction, Photo
+from schemas.records import EditInstruction
 from schemas.settings import Settings
-from tasks.codecs import load_mask, load_photo
+from tasks.codecs import load_mask, load_photo, load_sides
 from tasks.engines.load import load_writer
 from tasks.engines.vlm import RestoreQuestion
 from tasks.lake import Lake
@@ -16,23 +16,25 @@ VERSION = 1
 
 def restore(lake: Lake, settings: Settings, items: Sequence[Row]) -> Iterator[Row]:
     """Word the restorations of triplets (rows of the view `triplets`), one row each: with it they are quadruplets."""
-    questions = [
-        RestoreQuestion(
-            quadruplet_id=item["item_id"],
-            input=load_photo(lake, item["input_sha256"]),
-            reference=Photo(item["reference_id"], load_photo(lake, item["reference_sha256"])),
-            target=Photo(item["target_id"], load_photo(lake, item["target_sha256"])),
-            mask=load_mask(lake, item["mask_sha256"]),
-            instruction=EditInstruction.model_validate_json(item["instruction"]),
-        )
-        for item in items
-    ]
+    questions = [_question(lake, item) for item in items]
     for item, outcome in zip(items, load_writer(settings).write_restores(questions), strict=True):
         facts = {key: value for key, value in item.items() if key != "item_id"}
         if isinstance(outcome, Exception):
             yield not_answered(item["item_id"], outcome, **facts)
         else:
             yield answered(item["item_id"], sentence=outcome.sentence, **facts)
+
+
+def _question(lake: Lake, item: Row) -> RestoreQuestion:
+    target, reference = load_sides(lake, item)
+    return RestoreQuestion(
+        quadruplet_id=item["item_id"],
+        input=load_photo(lake, item["input_sha256"]),
+        reference=reference,
+        target=target,
+        mask=load_mask(lake, item["mask_sha256"]),
+        instruction=EditInstruction.model_validate_json(item["instruction"]),
+    )
 
 
 def quadruplet_id(triplet: Row) -> str:

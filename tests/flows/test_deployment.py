@@ -1,5 +1,6 @@
 import inspect
 from pathlib import Path
+from typing import Any
 
 import yaml
 from prefect.flows import load_flow_from_entrypoint
@@ -11,7 +12,7 @@ def test_the_deployment_names_a_flow_and_parameters_that_exist() -> None:
     deployments = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
     assert deployments
     for deployment in deployments:
-        flow = load_flow_from_entrypoint(str(ROOT / deployment["entrypoint"]))
+        flow: Any = load_flow_from_entrypoint(str(ROOT / deployment["entrypoint"]))
         inspect.signature(flow.fn).bind(**deployment["parameters"])
         assert deployment["schedules"]
 
