@@ -1,0 +1,95 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from schemas.ids import stream
+from schemas.records import Category, EditInstruction, Operation, Pixels, Polygon
+from schemas.settings import Edit, Settings
+from tasks import edit as stage
+from tasks.codecs import encode_webp, load_mask, load_photo
+from tasks.edit import edit, polygon_mask
+from tasks.engines.editor import EditRequest
+from tasks.lake import Lake, create_lake
+from tasks.ledger import Row
+
+REGION: Polygon = ((0.25, 0.25), (0.75, 0.25), (0.75, 0.75), (0.25, 0.75))
+PHOTO = stream(0, "photo").integers(60, 200, (128, 128, 3), dtype=np.uint8)
+
+
+class Painted:
+    """An editor that answers with given pixels."""
+
+    def __init__(self, answer: Pixels) -> None:
+        self.answer = answer
+
+    def edit(self, requests: list[EditRequest]) -> list[Pixels]:
+        return [self.answer for _ in requests]
+
+
+def outcome(lake: Lake, answer: Pixels, monkeypatch: pytest.MonkeyPatch) -> Row:
+    """Return the row of an edit that an editor answered in this way."""
+    monkeypatch.setattr(stage, "load_editor", lambda _settings: Painted(answer))
+    instruction = EditInstruction(
+        task=Operation.SMEAR.task, category=Category.PATTERN, operation=Operation.SMEAR, region=REGION,
+        sentence="Smear the pattern.", subject="the pattern", place="in the middle",
+    )  # fmt: skip
+    item = {"item_id": "e", "target_id": "t", "target_sha256": lake.put_artifact(encode_webp(PHOTO), "webp"),
+            "instruction": json.dumps(instruction.content())}  # fmt: skip
+    (row,) = edit(lake, Settings(edit=Edit(feather=3)), [item])
+    return row
+
+
+def changed(rows: slice, columns: slice) -> Pixels:
+    pixels = PHOTO.copy()
+    pixels[rows, columns] = 255 - pixels[rows, columns]
+    return pixels
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> Lake:
+    return create_lake(tmp_path / "lake")
+
+
+def test_an_edit_in_its_region_is_pasted_back(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    raw = changed(slice(34, 94), slice(34, 94))
+    row = outcome(lake, raw, monkeypatch)
+    assert row["status"] == "answered"
+    assert np.array_equal(load_photo(lake, row["raw_sha256"]), raw)
+    input, mask = load_photo(lake, row["input_sha256"]), load_mask(lake, row["mask_sha256"])
+    assert np.array_equal(input[~mask], PHOTO[~mask])
+    assert np.array_equal(input[40:88, 40:88], raw[40:88, 40:88])
+    assert row["mask_area"] == pytest.approx(mask.mean())
+    assert row["filled"] > 0.8
+    assert row["outside"] < 0.1
+
+
+def test_what_a_generator_changed_elsewhere_is_left_to_the_target(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    raw = changed(slice(34, 94), slice(34, 94))
+    raw[112:124, 100:128] = 255 - raw[112:124, 100:128]
+    row = outcome(lake, raw, monkeypatch)
+    assert 0.05 < row["outside"] < 0.25
+    assert np.array_equal(load_photo(lake, row["input_sha256"])[108:], PHOTO[108:])
+
+
+@pytest.mark.parametrize(
+    ("raw", "reason"),
+    [
+        (PHOTO, "unchanged"),
+        (255 - PHOTO, "repainted"),
+        (changed(slice(0, 30), slice(0, 128)), "misplaced"),
+        (changed(slice(50, 60), slice(50, 60)), "too-little"),
+        (PHOTO[:64], "wrong-size"),
+    ],
+)
+def test_an_edit_that_did_not_do_what_was_asked_is_refused_and_kept(
+    lake: Lake, raw: Pixels, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = outcome(lake, raw, monkeypatch)
+    assert (row["status"], row["reason"]) == ("refused", reason)
+    assert np.array_equal(load_photo(lake, row["raw_sha256"]), raw)
+
+
+def test_a_polygon_covers_its_share() -> None:
+    assert polygon_mask(REGION, 200, 100).mean() == pytest.approx(0.25, abs=0.02)
