@@ -87,6 +87,7 @@ def build(
     list_photos(photos, limit)  # before a server is started for nothing
     if publish:
         refuse_name(TheLake(lake), publish)
+    print("Starting Prefect", file=sys.stderr)
     from flows.build import build as flow
 
     summary = flow(str(photos), str(lake), profile, assignments or [], limit, publish)

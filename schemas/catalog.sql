@@ -22,11 +22,12 @@ CREATE VIEW sources AS
 SELECT * FROM all_sources SEMI JOIN settings_now ON stage = 'ingest' AND settings_now.fingerprint = all_sources.fingerprint
 QUALIFY row_number() OVER (PARTITION BY root, path ORDER BY run_id DESC, "at" DESC) = 1;
 
--- One row a file's content. Where it is in several products, the strictest split group holds.
+-- One row a file's content. What was last said of its product holds, but the strictest split group it ever had.
 CREATE VIEW images AS
 SELECT image_id, any_value(width) AS width, any_value(height) AS height, any_value(phash) AS phash,
        any_value(source_width) AS source_width, any_value(source_height) AS source_height,
-       min(product) AS product, min(licence) AS licence, any_value(photo_sha256) AS photo_sha256,
+       first(product ORDER BY run_id DESC, product) AS product, first(licence ORDER BY run_id DESC, licence) AS licence,
+       any_value(photo_sha256) AS photo_sha256,
        CASE WHEN bool_or(split_group = 'benchmark') THEN 'benchmark'
             WHEN bool_or(split_group = 'validation') THEN 'validation' ELSE 'train' END AS split_group
 FROM sources GROUP BY image_id;

@@ -92,7 +92,9 @@ def _lay(
         paths = [str(path) for path in ledger.files(lake, stage)]
         if paths:
             quoted = ", ".join("'" + path.replace("'", "''") + "'" for path in paths)
-            connection.execute(f"CREATE {kind} ledger_{stage} AS SELECT * FROM read_parquet([{quoted}])")
+            # nobody asks the snapshot for vectors, and they would be most of it
+            columns = "* REPLACE (NULL::BLOB AS vector)" if copy and stage == "embed" else "*"
+            connection.execute(f"CREATE {kind} ledger_{stage} AS SELECT {columns} FROM read_parquet([{quoted}])")
         else:
             _table(connection, f"ledger_{stage}", SCHEMAS[stage].empty_table())
     now = pa.table({"stage": list(fingerprints), "fingerprint": list(fingerprints.values())},

@@ -47,6 +47,12 @@ def test_a_changed_file_shows_what_it_holds_now(lake: Lake) -> None:
     assert len(ask(lake, "SELECT image_id FROM all_sources")) == 2
 
 
+def test_a_photo_that_moved_belongs_to_its_new_product(lake: Lake) -> None:
+    ledger.append(lake, "ingest", "000001", "i1", [source("cup/a.jpg", "a", "cup", "train")], 1)
+    ledger.append(lake, "ingest", "000002", "i1", [source("mug/a.jpg", "a", "mug", "train")], 1)
+    assert ask(lake, "SELECT product FROM images") == [{"product": "mug"}]
+
+
 def candidate(target: str, reference: str, known_same: bool = True) -> Row:
     return {"pair_id": f"{target}-{reference}", "target_id": target, "reference_id": reference,
             "known_same": known_same, "similarity": 0.9}  # fmt: skip
