@@ -39,17 +39,25 @@ SELECT item_id AS image_id, vector FROM ledger_embed
 SEMI JOIN settings_now ON stage = 'embed' AND settings_now.fingerprint = ledger_embed.fingerprint
 WHERE status = 'answered';
 
+-- Both photos of one split group, and the pair proposed for the products that they are now said to have. (The first side
+-- is materialised, or else the planner may join every photo with every other of its split group first.)
 CREATE VIEW candidates AS
-SELECT pair.pair_id, pair.target_id, pair.reference_id, pair.known_same, max(pair.similarity) AS similarity,
-       any_value(t.photo_sha256) AS target_sha256, any_value(r.photo_sha256) AS reference_sha256
-FROM (SELECT unnest(pairs) AS pair FROM ledger_block
-      SEMI JOIN settings_now ON stage = 'block' AND settings_now.fingerprint = ledger_block.fingerprint
-      WHERE status = 'answered')
-JOIN images t ON t.image_id = pair.target_id
-JOIN images r ON r.image_id = pair.reference_id
-WHERE t.split_group = r.split_group
-  AND CASE WHEN pair.known_same THEN t.product = r.product ELSE t.product IS NULL AND r.product IS NULL END
-GROUP BY ALL;
+WITH proposed AS (
+    SELECT unnest(pairs, recursive := true) FROM ledger_block
+    SEMI JOIN settings_now ON stage = 'block' AND settings_now.fingerprint = ledger_block.fingerprint
+    WHERE status = 'answered'
+), targets AS MATERIALIZED (
+    SELECT p.pair_id, p.target_id, p.reference_id, p.known_same, max(p.similarity) AS similarity,
+           any_value(t.photo_sha256) AS target_sha256, any_value(t.product) AS product,
+           any_value(t.split_group) AS split_group
+    FROM proposed p JOIN images t ON t.image_id = p.target_id
+    GROUP BY p.pair_id, p.target_id, p.reference_id, p.known_same
+)
+SELECT t.pair_id, t.target_id, t.reference_id, t.known_same, t.similarity, t.target_sha256,
+       r.photo_sha256 AS reference_sha256
+FROM targets t JOIN images r ON r.image_id = t.reference_id
+WHERE t.split_group = r.split_group AND t.product IS NOT DISTINCT FROM r.product
+  AND t.known_same = (t.product IS NOT NULL);
 
 CREATE VIEW all_pairs AS
 SELECT p.item_id AS pair_id, p.target_id, p.reference_id,

@@ -19,6 +19,8 @@ from tasks.ledger import Row
 
 SQL = (Path(__file__).parents[1] / "schemas" / "catalog.sql").read_text()
 
+SPILL = "10GB"  # that a question may take of the disk
+
 VERSIONS = pa.schema([
     ("name", pa.string()), ("sequence", pa.int64()), ("parent", pa.string()), ("samples", pa.int64()),
     ("bytes", pa.int64()), ("shards", pa.int64()), ("published_at", pa.string()), ("manifest", pa.string()),
@@ -34,7 +36,8 @@ class QueryError(ProjectError):
 
 def plan(lake: Lake, fingerprints: Mapping[str, str], cuts: Pair) -> duckdb.DuckDBPyConnection:
     """Return an in-memory catalogue that reads the ledger in place, as it is now, under these settings."""
-    connection = duckdb.connect(":memory:", config={"threads": 2})
+    spill = {"temp_directory": str(lake.root / ".spill"), "max_temp_directory_size": SPILL}
+    connection = duckdb.connect(":memory:", config={"threads": 2, **spill})
     _lay(connection, lake, fingerprints, cuts, copy=False)
     return connection
 
@@ -66,7 +69,12 @@ def read(lake: Lake) -> duckdb.DuckDBPyConnection:
     return duckdb.connect(
         str(lake.snapshot),
         read_only=True,
-        config={"enable_external_access": "false", "lock_configuration": "true", "threads": 2},
+        config={
+            "enable_external_access": "false",
+            "lock_configuration": "true",
+            "max_temp_directory_size": SPILL,
+            "threads": 2,
+        },
     )
 
 
