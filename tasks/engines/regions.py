@@ -1,0 +1,334 @@
+"""Proposes what to edit in the target: regions of the product that the reference shows, and what each of them is."""
+
+from dataclasses import dataclass, field
+from math import cos, pi, sin
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from schemas.records import Category, Photo, Polygon
+from tasks.engines.correspond import Correspondences, map_region, visible_share
+from tasks.engines.faces import Face, find_faces
+from tasks.engines.foreground import foreground_once
+from tasks.engines.graphics import Blob, find_logos, find_patterns
+from tasks.engines.ocr import TextLine, text_once
+from tasks.engines.once import once_a_photo
+
+LONGEST = 320  # px: regions are looked for in a photo of this size
+SMALLEST, LARGEST = 0.0105, 0.29  # of the photo's area; the bars are 1% and 30%, rounding kept away
+ON_OBJECT = 0.7  # mean foreground in a region
+LEAST_DETAIL = 1.5  # mean gradient of L* per px: below, nobody would see the damage
+LEAST_VISIBLE = 0.6  # share of a region that the reference shows
+MOST_SHARED = 0.2  # of the smaller of two regions
+DETAIL_SHARES = (0.06, 0.14)  # of the object's area, that a piece of detail covers
+DETAILS = 6  # pieces of detail a photo, at most
+CELL = 14  # px: spacing of the cells whose edges a region follows
+
+Plane = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Thing:
+    """Something on the product in one photo that an edit could touch.
+
+    `polygon` is relative; `text` what was read there; `lines` how many lines it spans; `noun` what to call it;
+    `colour` its dominant colour's name, if it has one; `evidence` the figures behind the category.
+    """
+
+    category: Category
+    polygon: Polygon
+    noun: str
+    colour: str | None = None
+    text: str | None = None
+    evidence: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Region:
+    """A thing of the target that the reference shows: which share of it, and where (None if that cannot be said)."""
+
+    thing: Thing
+    visible: float
+    matches: int
+    reference_polygon: Polygon | None
+
+
+def propose(target: Photo, reference: Photo, correspondences: Correspondences) -> list[Region]:
+    """Return the regions of `target` worth editing that `reference` shows, the rarest category first.
+
+    Each covers 1% to 30% of the photo, lies on the product, bears detail, and overlaps no other by more than a fifth.
+    """
+    regions = []
+    for thing in things_once(target):
+        visible = visible_share(correspondences, thing.polygon)
+        if visible >= LEAST_VISIBLE:
+            regions.append(
+                Region(
+                    thing=thing,
+                    visible=visible,
+                    matches=matches_within(correspondences, thing.polygon),
+                    reference_polygon=map_region(correspondences, thing.polygon),
+                )
+            )
+    return regions
+
+
+def matches_within(c: Correspondences, region: Polygon) -> int:
+    """Return how many inliers lie in a region of the target."""
+    corners = np.asarray(region, dtype=np.float32)
+    points = c.points_target[c.inlier]
+    return sum(cv2.pointPolygonTest(corners, (float(x), float(y)), False) >= 0 for x, y in points)
+
+
+def _things(photo: Photo) -> list[Thing]:
+    """Find the things in a photo: text, faces, logos, patterns, then pieces of detail where nothing else is."""
+    height, width = photo.pixels.shape[:2]
+    scale = LONGEST / max(height, width)
+    size = (round(width * scale), round(height * scale))
+    small = np.asarray(cv2.resize(photo.pixels, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+    lab = np.asarray(cv2.cvtColor(small.astype(np.float32) / 255, cv2.COLOR_RGB2LAB), dtype=np.float32)
+    likely = foreground_once(photo)
+    on_object = np.asarray(cv2.resize(likely, size, interpolation=cv2.INTER_AREA), dtype=np.float32)
+    view = View(small, lab, on_object, detail_of(lab[:, :, 0]))
+    kept: list[tuple[Thing, Blob]] = []
+    for thing, blob in [
+        *_texts(view, text_once(photo)),
+        *_faces(view, find_faces(photo.pixels, likely)),
+        *_logos(view),
+        *_patterns(view),
+        *_details(view),
+    ]:
+        if _worth(view, thing, blob) and all(_apart(blob, other) for _, other in kept):
+            kept.append((thing, blob))
+    return [thing for thing, _ in kept]
+
+
+things_once = once_a_photo(_things)
+
+
+@dataclass(frozen=True)
+class View:
+    """A reduced photo: RGB, L*a*b* float32, foreground 0..1 and detail (mean gradient of L* per px about a pixel)."""
+
+    pixels: NDArray[np.uint8]
+    lab: Plane
+    on_object: Plane
+    detail: Plane
+
+
+def detail_of(light: Plane) -> Plane:
+    """Return the gradient of L* per px, (H, W) float32, without a photo's grain."""
+    smooth = cv2.GaussianBlur(light, (0, 0), 0.8)
+    across, down = (cv2.Sobel(smooth, cv2.CV_32F, *order) / 8 for order in ((1, 0), (0, 1)))
+    return np.asarray(np.hypot(across, down), dtype=np.float32)
+
+
+def _worth(view: View, thing: Thing, blob: Blob) -> bool:
+    share = blob.mean()
+    if not SMALLEST <= share <= LARGEST:
+        return False
+    return bool(view.on_object[blob].mean() >= ON_OBJECT and view.detail[blob].mean() >= LEAST_DETAIL)
+
+
+def _apart(one: Blob, other: Blob) -> bool:
+    return bool((one & other).sum() <= MOST_SHARED * min(one.sum(), other.sum()))
+
+
+def _texts(view: View, lines: list[TextLine]) -> list[tuple[Thing, Blob]]:
+    """Lines that are large enough stand alone; smaller ones near each other make a block."""
+    height, width = view.lab.shape[:2]
+    found = []
+    small: list[tuple[TextLine, Blob]] = []
+    for line in lines:
+        corners = np.asarray(line.polygon) * (width, height)
+        blob = _filled(_grown(corners, 1.15), view)
+        if blob.mean() >= SMALLEST:
+            found.append((_text([line], blob), blob))
+        else:
+            small.append((line, blob))
+    while small:
+        block, blob = [small[0][0]], small[0][1]
+        rest = []
+        for line, other in small[1:]:
+            reach = np.ones((9, 9), np.uint8)
+            if (cv2.dilate(blob.astype(np.uint8), reach)[other] > 0).any():
+                block.append(line)
+                blob = blob | other
+            else:
+                rest.append((line, other))
+        small = rest
+        hull = cv2.convexHull(np.argwhere(blob)[:, ::-1].astype(np.float32))[:, 0]
+        for growth in (1.0, 1.15, 1.3, 1.5, 1.75):
+            blob = _filled(_grown(hull, growth), view)
+            if blob.mean() >= SMALLEST:
+                found.append((_text(block, blob), blob))
+                break
+    return found
+
+
+def _text(block: list[TextLine], blob: Blob) -> Thing:
+    block = sorted(block, key=lambda line: (round(np.mean([y for _, y in line.polygon]) * 20), line.polygon[0][0]))
+    confidence = min(line.confidence for line in block)
+    return Thing(
+        category=Category.TEXT,
+        polygon=_polygon(blob),
+        noun="text",
+        text=" ".join(line.text for line in block),
+        evidence={"ocr_confidence": round(confidence, 3), "lines": len(block)},
+    )
+
+
+def _faces(view: View, faces: list[Face]) -> list[tuple[Thing, Blob]]:
+    longest = max(view.lab.shape[:2])
+    found = []
+    for face in faces:
+        around = np.linspace(0, 2 * pi, 32, endpoint=False)
+        upright = np.stack([face.half_width * np.cos(around), face.half_height * np.sin(around)], axis=1)
+        turn = np.array([[cos(face.tilt), sin(face.tilt)], [-sin(face.tilt), cos(face.tilt)]])
+        ellipse = (upright @ turn + (face.x, face.y)) * longest
+        blob = _main_part(_filled(ellipse, view) & (view.on_object > 0.25))
+        figures = {"face_score": face.score, "face_symmetry": face.symmetry, "eye_likeness": face.likeness}
+        evidence = {name: round(figure, 3) for name, figure in figures.items()}
+        found.append((Thing(Category.FACE, _polygon(blob), "face", evidence=evidence), blob))
+    return found
+
+
+def _logos(view: View) -> list[tuple[Thing, Blob]]:
+    found = []
+    for logo in find_logos(view.lab, view.on_object):
+        blob = _main_part(_hull(logo.blob))
+        evidence = {"contrast": round(logo.contrast, 1), "unexplained_by_three_colours": round(logo.left_over, 1)}
+        colour = colour_name(view.lab[logo.ink])
+        found.append((Thing(Category.LOGO, _polygon(blob), "logo", colour, evidence=evidence), blob))
+    return sorted(found, key=lambda item: -item[0].evidence["contrast"])
+
+
+def _patterns(view: View) -> list[tuple[Thing, Blob]]:
+    found = []
+    for pattern in find_patterns(view.lab[:, :, 0], view.on_object):
+        blob = _main_part(_rounded(pattern.blob, 6))
+        if not blob.any():
+            continue
+        evidence = {"period": round(pattern.period / LONGEST, 4), "autocorrelation": round(pattern.correlation, 3)}
+        noun = "striped pattern" if pattern.striped else "pattern"
+        thing = Thing(Category.PATTERN, _polygon(blob), noun, colour_name(view.lab[blob]), evidence=evidence)
+        found.append((thing, blob))
+    return found
+
+
+def _details(view: View) -> list[tuple[Thing, Blob]]:
+    """Pieces about the peaks of detail on the object, grown over cells of like colour, small ones between large."""
+    cells = _cells(view)
+    count = int(cells.max()) + 1
+    area = np.maximum(np.bincount(cells.ravel(), minlength=count), 1)
+
+    def mean(plane: NDArray[Any]) -> NDArray[np.float64]:
+        return np.bincount(cells.ravel(), plane.ravel().astype(np.float64), minlength=count) / area
+
+    rows, columns = np.mgrid[: cells.shape[0], : cells.shape[1]]
+    x, y, likely = mean(columns), mean(rows), mean(view.on_object)
+    colour = np.stack([mean(view.lab[:, :, channel]) for channel in range(3)], axis=1)
+    object_area = float((view.on_object > 0.5).sum())
+    found = []
+    for share in DETAIL_SHARES:
+        wanted = float(np.clip(share * object_area, 1.6 * SMALLEST * cells.size, 0.5 * LARGEST * cells.size))
+        radius = np.sqrt(wanted / pi)
+        salience = cv2.GaussianBlur(view.detail * view.on_object**2, (0, 0), radius / 2)
+        for _ in range(DETAILS):
+            peak_y, peak_x = np.unravel_index(int(salience.argmax()), salience.shape)
+            if salience[peak_y, peak_x] <= 0:
+                break
+            cv2.circle(salience, (int(peak_x), int(peak_y)), int(1.5 * radius), 0.0, -1)
+            seed = cells[peak_y, peak_x]
+            distance = ((x - peak_x) ** 2 + (y - peak_y) ** 2) / (1.25 * radius) ** 2
+            unlike = ((colour - colour[seed]) ** 2).sum(axis=1) / 60**2
+            blob = _main_part(_rounded(((distance + unlike < 1) & (likely > 0.6))[cells], max(2, int(radius / 4))))
+            evidence = {"detail": round(float(view.detail[blob].mean()), 2) if blob.any() else 0.0}
+            name = colour_name(view.lab[blob]) if blob.any() else None
+            if blob.any():
+                found.append((Thing(Category.OBJECT_DETAIL, _polygon(blob), "detail", name, evidence=evidence), blob))
+    return found
+
+
+def _cells(view: View) -> NDArray[np.int32]:
+    """Return (H, W) labels 1.. of cells that end at edges: a watershed from a grid of seeds."""
+    height, width = view.lab.shape[:2]
+    seeds = np.zeros((height, width), dtype=np.int32)
+    rows, columns = np.arange(CELL // 2, height, CELL), np.arange(CELL // 2, width, CELL)
+    seeds[np.ix_(rows, columns)] = np.arange(1, len(rows) * len(columns) + 1).reshape(len(rows), len(columns))
+    cells = cv2.watershed(np.ascontiguousarray(cv2.medianBlur(view.pixels, 3)), seeds)
+    grown = cv2.dilate(np.maximum(cells, 0).astype(np.float32), np.ones((3, 3), np.uint8))
+    return np.where(cells > 0, cells, grown).astype(np.int32)
+
+
+def colour_name(lab: Plane) -> str | None:
+    """Return the name of the colour that most of `lab` ((N, 3) L*a*b*) has; None when none holds two fifths of it."""
+    light, chroma = lab[:, 0], np.hypot(lab[:, 1], lab[:, 2])
+    hue = np.degrees(np.arctan2(lab[:, 2], lab[:, 1])) % 360
+    warm = (hue >= 25) & (hue < 95)
+    rules = {  # the first that holds
+        "black": (light < 20) & (chroma < 20),
+        "white": (light > 78) & (chroma < 9),
+        "grey": chroma < np.where(warm, 7, 11),
+        "beige": warm & (light > 68) & (chroma < 32),
+        "brown": warm & (chroma < np.clip(75 - light, 22, 48)) & (light <= 68),
+        "pink": ((hue >= 325) | (hue < 25)) & (light > 58) & (chroma < 60),
+        "red": (hue >= 345) | (hue < 45),
+        "orange": hue < 74,
+        "yellow": hue < 108,
+        "green": hue < 168,
+        "teal": hue < 225,
+        "blue": hue < 309,  # sRGB's own blue lies at 306
+        "purple": hue < 345,
+    }
+    first = np.select(list(rules.values()), range(len(rules)))
+    counts = np.bincount(first, minlength=len(rules))
+    return list(rules)[int(counts.argmax())] if counts.max() >= 0.4 * len(lab) else None
+
+
+def _grown(corners: NDArray[Any], factor: float) -> NDArray[np.float64]:
+    middle = corners.mean(axis=0)
+    return np.asarray(middle + (corners - middle) * factor, dtype=np.float64)
+
+
+def _filled(corners: NDArray[Any], view: View) -> Blob:
+    canvas = np.zeros(view.lab.shape[:2], dtype=np.uint8)
+    cv2.fillPoly(canvas, [np.round(corners).astype(np.int32)], 1)
+    return canvas > 0
+
+
+def _hull(blob: Blob) -> Blob:
+    canvas = np.zeros(blob.shape, dtype=np.uint8)
+    hull = cv2.convexHull(np.argwhere(blob)[:, ::-1].astype(np.int32))
+    cv2.fillPoly(canvas, [hull], 1)
+    return canvas > 0
+
+
+def _rounded(blob: Blob, radius: int) -> Blob:
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
+    closed = cv2.morphologyEx(blob.astype(np.uint8), cv2.MORPH_CLOSE, disc)
+    opened = cv2.morphologyEx(closed, cv2.MORPH_OPEN, disc).astype(np.float32)
+    return np.asarray(cv2.GaussianBlur(opened, (0, 0), radius) > 0.5, dtype=bool)
+
+
+def _main_part(blob: Blob) -> Blob:
+    """Return the largest connected part of a blob, its holes filled."""
+    contours, _ = cv2.findContours(blob.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    canvas = np.zeros(blob.shape, dtype=np.uint8)
+    if contours:
+        cv2.drawContours(canvas, [max(contours, key=cv2.contourArea)], -1, 1, cv2.FILLED)
+    return canvas > 0
+
+
+def _polygon(blob: Blob) -> Polygon:
+    """Return the outline of a connected blob as at most 64 relative points."""
+    height, width = blob.shape
+    contours, _ = cv2.findContours(blob.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    outline = max(contours, key=cv2.contourArea)
+    tolerance = 0.7
+    while len(corners := cv2.approxPolyDP(outline, tolerance, True)) > 64:
+        tolerance *= 1.3
+    points = np.clip((corners[:, 0] + 0.5) / (width, height), 0, 1)
+    return tuple((round(float(x), 4), round(float(y), 4)) for x, y in points)
