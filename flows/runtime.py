@@ -20,6 +20,7 @@ from tasks import ledger
 from tasks.block import block, embed
 from tasks.catalog import plan, rows
 from tasks.edit import edit
+from tasks.engines.load import one_thread_each
 from tasks.ingest import ingest
 from tasks.instruct import instruct
 from tasks.lake import Lake
@@ -151,6 +152,7 @@ def _is_transient(_task: object, _run: object, state: object) -> bool:
 )
 def answer_chunk(context: Context, stage: str, items: list[Row]) -> Tally:
     """Answer a chunk of items and write their rows as one file of the ledger."""
+    one_thread_each()
     start = time.perf_counter()
     found = list(_answers(context, stage)(items))
     seconds = time.perf_counter() - start

@@ -13,9 +13,12 @@ os.environ["PREFECT_HOME"] = tempfile.mkdtemp(prefix="omnirefiner-prefect-")
 os.environ.setdefault("PREFECT_LOGGING_LEVEL", "CRITICAL")
 
 from flows.build import build
+from tasks.engines.load import one_thread_each
 from tasks.lake import Lake, open_lake
 from tasks.render.photos import render_set
 from tasks.summary import Summary
+
+one_thread_each()
 
 SMALL = ["intake.size=256", "intake.min_side=128", "shards.samples=8"]
 

@@ -12,6 +12,15 @@ from tasks.engines.editor import Editor
 from tasks.engines.vlm import Writer
 
 
+def one_thread_each() -> None:
+    """Let the calling worker compute on one thread: workers run side by side, and sums come out the same every time."""
+    import cv2
+    import torch
+
+    cv2.setNumThreads(1)
+    torch.set_num_threads(1)
+
+
 def load_writer(settings: Settings) -> Writer:
     """Return the judge and writer that the settings name."""
     match settings.writer.engine:

@@ -36,7 +36,7 @@ def test_it_reads_the_brand_on_a_product(number: int) -> None:
 
 def test_the_same_photo_reads_the_same() -> None:
     photo = photographed(0, 0)
-    assert text_once(Photo("again", photo.pixels.copy())) == text_once(photo)
+    assert text_once(Photo("the same text again", photo.pixels.copy())) == text_once(photo)
 
 
 def test_it_reads_small_print_on_a_real_photo() -> None:
