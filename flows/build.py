@@ -13,11 +13,10 @@ from prefect.task_runners import TaskRunner
 from flows.publish import publish
 from flows.runtime import Context, task_runner, work_through
 from schemas.settings import load_settings
-from tasks import catalog
+from tasks import catalog, ledger
 from tasks.fingerprints import fingerprints
 from tasks.lake import create_lake, writing
-from tasks.ledger import next_run_id
-from tasks.listing import Listed, list_photos
+from tasks.listing import Listed, changes, list_photos
 from tasks.plan import open_items
 from tasks.runs import finish_run, start_run
 from tasks.summary import Step, Summary, funnel
@@ -40,8 +39,9 @@ def build(
     listed = list_photos(Path(photos), limit)
     the_lake = create_lake(Path(lake))
     with writing(the_lake):
-        context = Context(the_lake, settings, next_run_id(the_lake), fingerprints(settings))
+        context = Context(the_lake, settings, ledger.next_run_id(the_lake), fingerprints(settings))
         start_run(context.lake, context.run_id, profile, settings, context.fingerprints, photos)
+        record_listing(context, listed, complete=limit is None)
         steps: list[Step] = []
         status = "stopped"
         try:
@@ -54,10 +54,19 @@ def build(
     with catalog.read(the_lake) as connection:
         summary = Summary(run_id=context.run_id, lake=the_lake.root, steps=steps, funnel=funnel(connection))
     _show(summary)
-    if version is not None and summary.funnel.quadruplets > summary.funnel.held_back:
+    if version is not None:
         publish(version, lake)
         summary.version = version
     return summary
+
+
+def record_listing(context: Context, listed: Sequence[Listed], *, complete: bool) -> None:
+    """Record what the folder or manifest lists now, where that differs from what it listed before."""
+    with catalog.plan(context.lake, context.fingerprints, context.settings.pair) as connection:
+        before = catalog.rows(connection, "SELECT listing, path, product, item_id FROM listed")
+    changed = changes(listed, before, complete=complete)
+    if changed:
+        ledger.write(context.lake, "listed", context.run_id, [{**row, "run_id": context.run_id} for row in changed])
 
 
 def four_stages(context: Context, runner: TaskRunner[Any], listed: Sequence[Listed], steps: list[Step]) -> None:

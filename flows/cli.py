@@ -162,7 +162,7 @@ def verify(
     Example: `omnirefiner verify v1 --lake lake`
     """
     from tasks.lake import open_lake
-    from tasks.versions import read_manifest
+    from tasks.manifests import read_manifest
 
     the_lake = open_lake(lake)
     if version:

@@ -18,8 +18,9 @@ from schemas.settings import Settings
 from tasks import catalog, ledger
 from tasks.lake import Lake, open_lake, writing
 from tasks.ledger import Row
+from tasks.manifests import Manifest, manifests
 from tasks.pack import Shard, pack_shard
-from tasks.versions import Manifest, kept_shards, manifests, members, refuse_name, write_manifest
+from tasks.versions import kept_shards, members, refuse_name, write_manifest
 
 
 @flow(name="publish", flow_run_name="publish {version}", persist_result=False, validate_parameters=False)
@@ -33,18 +34,21 @@ def publish(version: str, lake: str = "lake") -> Manifest:
     with writing(the_lake):
         run = ledger.newest_run(the_lake)
         if run is None:
+            raise VersionError(f"lake {lake}: nothing was built yet; run `omnirefiner build PHOTOS` first")
+        if not ledger.is_finished(the_lake, run["run_id"]):
             raise VersionError(
-                f"lake {lake}: nothing was built yet; run `omnirefiner build PHOTOS --lake {lake}` first"
+                f"version '{version}': run {run['run_id']} did not finish; run its build again, then publish"
             )
         settings = Settings.model_validate_json(run["settings"])
         with catalog.plan_of_run(the_lake, run) as connection:
             samples = members(connection)
         if not samples:
             raise VersionError(
-                f"version '{version}': the lake holds no quadruplets to publish; see `omnirefiner status`"
+                f"version '{version}': there are no quadruplets to publish, apart from any in the benchmark reserve; "
+                "`omnirefiner status` says where they stopped"
             )
-        parent = max(manifests(the_lake), key=lambda manifest: int(manifest["sequence"]), default=None)
-        kept, unpacked = kept_shards(the_lake, parent, samples)
+        parent = next(reversed(manifests(the_lake)), None)
+        kept, unpacked = kept_shards(the_lake, parent, samples, settings.shards.jpeg_quality)
         with task_runner(settings) as runner:
             packed = _pack(the_lake, settings, runner, unpacked)
         manifest = write_manifest(the_lake, version, [*kept, *packed], samples, parent, run)
@@ -55,7 +59,8 @@ def publish(version: str, lake: str = "lake") -> Manifest:
 
 def _pack(lake: Lake, settings: Settings, runner: TaskRunner[Any], samples: Sequence[Row]) -> list[Shard]:
     size = settings.shards.samples
-    chunks = [samples[start : start + size] for start in range(0, len(samples), size)]
+    groups = [[row for row in samples if row["split_group"] == group] for group in ("train", "validation")]
+    chunks = [group[start : start + size] for group in groups for start in range(0, len(group), size)]
     futures: list[PrefectFuture[Shard]] = [
         runner.submit(pack, {"lake": lake, "samples": quote(chunk), "jpeg_quality": settings.shards.jpeg_quality})
         for chunk in chunks

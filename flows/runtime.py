@@ -1,5 +1,6 @@
 """How the items of a stage are carried through Prefect: in chunks of a few seconds' work, several in flight."""
 
+import errno
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,7 +15,8 @@ from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 from prefect.utilities.annotations import quote
 
 from flows.progress import progress
-from schemas.errors import StageStopped
+from schemas.errors import ProjectError, StageStopped
+from schemas.records import EngineFailure
 from schemas.settings import Settings
 from tasks import ledger
 from tasks.block import block, embed
@@ -24,12 +26,13 @@ from tasks.engines.load import one_thread_each
 from tasks.ingest import ingest
 from tasks.instruct import instruct
 from tasks.lake import Lake
-from tasks.ledger import Row
+from tasks.ledger import Row, not_answered
 from tasks.pair import pair
 from tasks.restore import restore
 
 FIRST_CHUNK = 2  # items, until it is known how long one takes
 LARGEST_CHUNK = 512
+DISK_TROUBLE = (errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EIO)
 
 
 @dataclass(frozen=True)
@@ -154,10 +157,24 @@ def answer_chunk(context: Context, stage: str, items: list[Row]) -> Tally:
     """Answer a chunk of items and write their rows as one file of the ledger."""
     one_thread_each()
     start = time.perf_counter()
-    found = list(_answers(context, stage)(items))
+    found = _each(_answers(context, stage), items)
     seconds = time.perf_counter() - start
     ledger.append(context.lake, stage, context.run_id, context.fingerprints[stage], found, seconds)
     return tally_of(found, seconds)
+
+
+def _each(answers: Callable[[list[Row]], Iterator[Row]], items: list[Row]) -> list[Row]:
+    """Answer a chunk; where that breaks, answer its items one by one, so that only the one that breaks it fails."""
+    try:
+        return list(answers(items))
+    except (ConnectionError, TimeoutError, ProjectError):
+        raise
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in DISK_TROUBLE:
+            raise  # it is not the item's fault, and the next would fare no better
+        if len(items) > 1:
+            return [row for item in items for row in _each(answers, [item])]
+        return [not_answered(items[0]["item_id"], EngineFailure(f"{type(error).__name__}: {error}"))]
 
 
 def _answers(context: Context, stage: str) -> Callable[[list[Row]], Iterator[Row]]:

@@ -9,12 +9,13 @@ from prefect.futures import PrefectFuture
 
 from flows.progress import progress
 from flows.runtime import task_runner
+from schemas.errors import VersionError
 from schemas.settings import Settings
 from tasks import catalog
 from tasks.lake import Lake, open_lake
 from tasks.ledger import Row
+from tasks.manifests import Manifest, manifests, read_manifest
 from tasks.verify import Finding, verify_manifest, verify_shard
-from tasks.versions import Manifest, manifests, read_manifest
 
 
 @flow(name="verify", flow_run_name="verify {version}", persist_result=False, validate_parameters=False)
@@ -22,6 +23,8 @@ def verify(version: str | None = None, lake: str = "lake") -> tuple[list[Manifes
     """Verify one version or all; return their manifests and what is wrong with them. Each shard is read once."""
     the_lake = open_lake(Path(lake))
     versions = [read_manifest(the_lake, version)] if version else manifests(the_lake)
+    if not versions:
+        raise VersionError(f"lake {lake}: no version was published yet; do so with `omnirefiner publish NAME`")
     findings: list[Finding] = []
     with catalog.read(the_lake) as connection:
         for manifest in versions:

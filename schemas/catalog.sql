@@ -17,10 +17,18 @@ SELECT l.path, l.image_id, l.product, l.licence, coalesce(g.split_group, l.split
        l.photo_sha256, l.phash, l.fingerprint, l.run_id, l."at"
 FROM ledger_ingest l LEFT JOIN product_groups g USING (product) WHERE l.status = 'answered';
 
--- One row a file: what it held when it was last looked at.
+-- What folders and manifests say now, whenever it was answered: a file that went back to what it was shows just that.
+CREATE VIEW listed AS
+SELECT listing, path, product, item_id, run_id FROM (
+    SELECT * FROM ledger_listed
+    QUALIFY row_number() OVER (PARTITION BY listing, path, product ORDER BY run_id DESC) = 1
+) WHERE item_id IS NOT NULL;
+
+-- One row a listed file that was taken in.
 CREATE VIEW sources AS
-SELECT * FROM all_sources SEMI JOIN settings_now ON stage = 'ingest' AND settings_now.fingerprint = all_sources.fingerprint
-QUALIFY row_number() OVER (PARTITION BY root, path ORDER BY run_id DESC, "at" DESC) = 1;
+SELECT s.* EXCLUDE (run_id), l.run_id FROM all_sources s
+JOIN (SELECT item_id, max(run_id) AS run_id FROM listed GROUP BY item_id) l ON l.item_id = s.source_id
+SEMI JOIN settings_now ON stage = 'ingest' AND settings_now.fingerprint = s.fingerprint;
 
 -- One row a file's content. What was last said of its product holds, but the strictest split group it ever had.
 CREATE VIEW images AS
@@ -66,7 +74,7 @@ SELECT p.item_id AS pair_id, p.target_id, p.reference_id,
        p.same_product, p.style, p.viewpoint,
        CASE WHEN p.status = 'refused' THEN p.reason WHEN p.same_product < c.same_product THEN 'another-product'
             WHEN p.style < c.style THEN 'style' WHEN p.viewpoint < c.viewpoint THEN 'viewpoint' END AS refused_for,
-       p.detail AS reason, p.evidence, p.seconds, p.fingerprint, p.run_id, p."at"
+       p.detail AS reason, p.status, p.evidence, p.seconds, p.fingerprint, p.run_id, p."at"
 FROM ledger_pair p CROSS JOIN cuts c WHERE p.status IN ('answered', 'refused');
 
 CREATE VIEW pairs AS
@@ -107,15 +115,25 @@ SELECT i.pair_id, i.instruction_id, i.edit_id, i.target_id, i.reference_id, e.in
        i.sentence AS edit_instruction, i.instruction, e.mask_area, e.strength, e.filled, e.outside, e.psnr
 FROM instructions i JOIN edits e USING (edit_id) JOIN images r ON r.image_id = i.reference_id;
 
+-- What is known of a photo's content whatever the settings, so that old quadruplets keep their facts.
+CREATE VIEW all_images AS
+SELECT image_id, first(product ORDER BY run_id DESC, product) AS product,
+       first(licence ORDER BY run_id DESC, licence) AS licence,
+       CASE WHEN bool_or(split_group = 'benchmark') THEN 'benchmark'
+            WHEN bool_or(split_group = 'validation') THEN 'validation' ELSE 'train' END AS split_group
+FROM all_sources GROUP BY image_id;
+
 CREATE VIEW all_quadruplets AS
 SELECT q.item_id AS quadruplet_id, q.pair_id, q.target_id, q.reference_id, q.input_sha256, q.target_sha256,
        q.mask_sha256, q.task, q.category, q.edit_instruction, q.sentence AS restore_instruction, q.mask_area,
        q.status = 'answered' AS accepted, t.split_group, q.fingerprint, q.operation, q.instruction, q.instruction_id,
        q.edit_id, q.raw_sha256, q.reference_sha256, q.strength, q.filled, q.outside, q.psnr, t.product,
-       t.licence AS target_licence, r.licence AS reference_licence, t.width, t.height, q.run_id, q."at"
+       t.licence AS target_licence, r.licence AS reference_licence, p.width, p.height, q.run_id, q."at"
 FROM ledger_restore q
-JOIN images t ON t.image_id = q.target_id
-JOIN images r ON r.image_id = q.reference_id
+JOIN all_images t ON t.image_id = q.target_id
+JOIN all_images r ON r.image_id = q.reference_id
+JOIN (SELECT photo_sha256, any_value(width) AS width, any_value(height) AS height FROM all_sources GROUP BY 1) p
+     ON p.photo_sha256 = q.target_sha256
 WHERE q.status IN ('answered', 'refused');
 
 CREATE VIEW quadruplets AS
@@ -140,17 +158,27 @@ CREATE VIEW all_rejections AS
 SELECT item_id, stage, reason, detail, run_id, "at", evidence, fingerprint FROM outcomes WHERE status = 'refused'
 UNION ALL BY NAME
 SELECT pair_id AS item_id, 'pair' AS stage, refused_for AS reason, reason AS detail, run_id, "at", evidence, fingerprint
-FROM all_pairs WHERE NOT accepted
-    AND pair_id NOT IN (SELECT item_id FROM ledger_pair WHERE status = 'refused');
+FROM all_pairs WHERE NOT accepted AND status = 'answered';
+
+-- The items that the stages are asked now, as far as one can tell without their tasks.
+CREATE VIEW asked_now AS
+SELECT DISTINCT item_id, 'ingest' AS stage FROM listed
+UNION ALL SELECT image_id, 'embed' FROM images
+UNION ALL SELECT pair_id, 'pair' FROM candidates
+UNION ALL SELECT pair_id, 'instruct' FROM pairs WHERE accepted
+UNION ALL SELECT DISTINCT edit_id, 'edit' FROM instructions
+UNION ALL SELECT DISTINCT item_id, 'restore' FROM ledger_restore SEMI JOIN triplets USING (instruction_id, input_sha256);
 
 CREATE VIEW rejections AS
-SELECT all_rejections.* FROM all_rejections
-SEMI JOIN settings_now ON settings_now.stage = all_rejections.stage
-    AND settings_now.fingerprint = all_rejections.fingerprint;
+SELECT r.*, l.path FROM all_rejections r
+SEMI JOIN settings_now n ON n.stage = r.stage AND n.fingerprint = r.fingerprint
+SEMI JOIN asked_now a ON a.stage = r.stage AND a.item_id = r.item_id
+LEFT JOIN (SELECT item_id, any_value(path) AS path FROM listed GROUP BY item_id) l ON l.item_id = r.item_id;
 
 -- Items that an engine could not answer, and that the next run asks again.
 CREATE VIEW failures AS
 SELECT f.item_id, f.stage, f.reason, f.detail, f.run_id, f."at" FROM outcomes f
+SEMI JOIN asked_now ON asked_now.stage = f.stage AND asked_now.item_id = f.item_id
 SEMI JOIN settings_now ON settings_now.stage = f.stage AND settings_now.fingerprint = f.fingerprint
 ANTI JOIN outcomes a ON a.stage = f.stage AND a.item_id = f.item_id AND a.fingerprint = f.fingerprint
     AND a.status <> 'failed'

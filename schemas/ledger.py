@@ -101,7 +101,16 @@ OWN = {
 
 STAGES = tuple(OWN)
 
+LISTED = pa.schema([  # one row whenever what a listing says of a path changes; no item_id: it is no longer listed
+    ("listing", pa.string()),  # the folder or manifest
+    ("path", pa.string()),
+    ("product", pa.string()),
+    ("item_id", pa.string()),
+    ("run_id", pa.string()),
+])  # fmt: skip
+
 SCHEMAS = {stage: pa.schema(ANSWER + own) for stage, own in OWN.items()} | {
+    "listed": LISTED,
     "runs": pa.schema([
         ("run_id", pa.string()),
         ("event", pa.string()),  # started | finished

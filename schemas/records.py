@@ -19,7 +19,7 @@ Polygon = Annotated[tuple[Point, ...], Field(min_length=3, max_length=64)]
 class Record(BaseModel):
     """A frozen record that refuses what it does not know."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Task(StrEnum):

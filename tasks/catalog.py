@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,11 @@ from schemas.settings import Pair
 from tasks import ledger
 from tasks.lake import Lake, swap, temporary_beside
 from tasks.ledger import Row
+from tasks.manifests import Manifest, sound_manifests
 
 SQL = (Path(__file__).parents[1] / "schemas" / "catalog.sql").read_text()
 
+NOW = pa.schema([("stage", pa.string()), ("fingerprint", pa.string())])
 SPILL = "10GB"  # that a question may take of the disk
 
 VERSIONS = pa.schema([
@@ -26,7 +29,8 @@ VERSIONS = pa.schema([
     ("bytes", pa.int64()), ("shards", pa.int64()), ("published_at", pa.string()), ("manifest", pa.string()),
 ])  # fmt: skip
 VERSION_SHARDS = pa.schema([
-    ("version", pa.string()), ("shard_sha256", pa.string()), ("samples", pa.int64()), ("bytes", pa.int64()),
+    ("version", pa.string()), ("shard_sha256", pa.string()), ("split_group", pa.string()), ("samples", pa.int64()),
+    ("bytes", pa.int64()),
 ])  # fmt: skip
 
 
@@ -38,7 +42,7 @@ def plan(lake: Lake, fingerprints: Mapping[str, str], cuts: Pair) -> duckdb.Duck
     """Return an in-memory catalogue that reads the ledger in place, as it is now, under these settings."""
     spill = {"temp_directory": str(lake.root / ".spill"), "max_temp_directory_size": SPILL}
     connection = duckdb.connect(":memory:", config={"threads": 2, **spill})
-    _lay(connection, lake, fingerprints, cuts, copy=False)
+    _lay(connection, lake, fingerprints, cuts, [], copy=False)
     return connection
 
 
@@ -54,7 +58,7 @@ def rebuild(lake: Lake) -> None:
     temporary = temporary_beside(lake.snapshot)
     try:
         with duckdb.connect(str(temporary), config={"threads": 2}) as connection:
-            _lay(connection, lake, fingerprints, cuts, copy=True)
+            _lay(connection, lake, fingerprints, cuts, list(sound_manifests(lake)), copy=True)
             connection.execute("CHECKPOINT")
         swap(lake.snapshot, temporary)
     finally:
@@ -82,10 +86,12 @@ def rows(connection: duckdb.DuckDBPyConnection, sql: str, parameters: Sequence[A
     """Return the answer to a query as one dict a row. Raises QueryError with DuckDB's own words."""
     try:
         result = connection.execute(sql, parameters)
+        if result.description is None:
+            raise QueryError("query: there is no question in it; give one SELECT")
         names = [column[0] for column in result.description]
         return [dict(zip(names, row, strict=True)) for row in result.fetchall()]
     except duckdb.Error as error:
-        raise QueryError(f"query: {str(error).strip()}") from None
+        raise QueryError(f"query: {' '.join(str(error).split())}") from None
 
 
 def _of_run(run: Row) -> tuple[Mapping[str, str], Pair]:
@@ -93,44 +99,57 @@ def _of_run(run: Row) -> tuple[Mapping[str, str], Pair]:
 
 
 def _lay(
-    connection: duckdb.DuckDBPyConnection, lake: Lake, fingerprints: Mapping[str, str], cuts: Pair, *, copy: bool
+    connection: duckdb.DuckDBPyConnection,
+    lake: Lake,
+    fingerprints: Mapping[str, str],
+    cuts: Pair,
+    manifests: Sequence[Manifest],
+    *,
+    copy: bool,
 ) -> None:
     kind = "TABLE" if copy else "VIEW"
-    for stage in (*STAGES, "runs"):
-        paths = [str(path) for path in ledger.files(lake, stage)]
-        if paths:
-            quoted = ", ".join("'" + path.replace("'", "''") + "'" for path in paths)
-            # nobody asks the snapshot for vectors, and they would be most of it
-            columns = "* REPLACE (NULL::BLOB AS vector)" if copy and stage == "embed" else "*"
-            connection.execute(f"CREATE {kind} ledger_{stage} AS SELECT {columns} FROM read_parquet([{quoted}])")
-        else:
-            _table(connection, f"ledger_{stage}", SCHEMAS[stage].empty_table())
-    now = pa.table({"stage": list(fingerprints), "fingerprint": list(fingerprints.values())},
-                   schema=pa.schema([("stage", pa.string()), ("fingerprint", pa.string())]))  # fmt: skip
-    _table(connection, "settings_now", now)
-    _table(connection, "cuts", pa.table({"same_product": [cuts.min_same_product], "style": [cuts.min_style],
-                                         "viewpoint": [cuts.min_viewpoint]}))  # fmt: skip
-    _lay_versions(connection, lake)
+    try:
+        for stage in (*STAGES, "listed", "runs"):
+            paths = [str(path) for path in ledger.files(lake, stage)]
+            if paths:
+                quoted = ", ".join("'" + path.replace("'", "''") + "'" for path in paths)
+                # nobody asks the snapshot for vectors, and they would be most of it
+                columns = "* REPLACE (NULL::BLOB AS vector)" if copy and stage == "embed" else "*"
+                source = f"read_parquet([{quoted}], hive_partitioning = false)"
+                connection.execute(f"CREATE {kind} ledger_{stage} AS SELECT {columns} FROM {source}")
+            else:
+                _table(connection, f"ledger_{stage}", SCHEMAS[stage].empty_table())
+    except duckdb.Error as error:
+        first = str(error).strip().splitlines()[0]
+        raise LakeError(f"lake {lake.root}: its ledger cannot be read ({first}); restore that file") from None
+    now = {"stage": list(fingerprints), "fingerprint": list(fingerprints.values())}
+    _table(connection, "settings_now", pa.table(now, schema=NOW))
+    least = {"same_product": cuts.min_same_product, "style": cuts.min_style, "viewpoint": cuts.min_viewpoint}
+    _table(connection, "cuts", pa.Table.from_pylist([least]))
+    _lay_versions(connection, lake, manifests)
     connection.execute(SQL)
 
 
-def _lay_versions(connection: duckdb.DuckDBPyConnection, lake: Lake) -> None:
-    manifests = [(path, json.loads(path.read_bytes())) for path in sorted((lake.root / "versions").glob("[!.]*.json"))]
-    _table(connection, "ledger_versions", pa.Table.from_pylist([
-        {"name": m["name"], "sequence": m["sequence"], "parent": m["parent"], "samples": m["samples"],
-         "bytes": m["bytes"], "shards": len(m["shards"]), "published_at": m["published_at"], "manifest": path.name}
-        for path, m in manifests
-    ], schema=VERSIONS))  # fmt: skip
-    _table(connection, "ledger_version_shards", pa.Table.from_pylist([
-        {"version": m["name"], "shard_sha256": s["sha256"], "samples": s["samples"], "bytes": s["bytes"]}
-        for _, m in manifests for s in m["shards"]
-    ], schema=VERSION_SHARDS))  # fmt: skip
+def _lay_versions(connection: duckdb.DuckDBPyConnection, lake: Lake, manifests: Sequence[Manifest]) -> None:
+    versions = [
+        {**{key: m[key] for key in ("name", "sequence", "parent", "samples", "bytes", "published_at")},
+         "shards": len(m["shards"]), "manifest": f"{m['name']}.json"}
+        for m in manifests
+    ]  # fmt: skip
+    _table(connection, "ledger_versions", pa.Table.from_pylist(versions, schema=VERSIONS))
+    shards = [
+        {"version": m["name"], "shard_sha256": shard["sha256"], "split_group": shard["split_group"],
+         "samples": shard["samples"], "bytes": shard["bytes"]}
+        for m in manifests for shard in m["shards"]
+    ]  # fmt: skip
+    _table(connection, "ledger_version_shards", pa.Table.from_pylist(shards, schema=VERSION_SHARDS))
     connection.execute("CREATE TABLE ledger_shard_members (shard_sha256 VARCHAR, quadruplet_id VARCHAR)")
-    for digest in sorted({shard["sha256"] for _, m in manifests for shard in m["shards"]}):
-        connection.execute(
-            "INSERT INTO ledger_shard_members SELECT ?, key FROM read_parquet(?)",
-            [digest, str(lake.shard(digest).with_suffix(".parquet"))],
-        )
+    for digest in sorted({shard["shard_sha256"] for shard in shards}):
+        with suppress(duckdb.Error):  # a shard whose index is missing or damaged: `verify` names it
+            connection.execute(
+                "INSERT INTO ledger_shard_members SELECT ?, key FROM read_parquet(?, hive_partitioning = false)",
+                [digest, str(lake.shard(digest).with_suffix(".parquet"))],
+            )
 
 
 def _table(connection: duckdb.DuckDBPyConnection, name: str, table: pa.Table) -> None:

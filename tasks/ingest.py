@@ -1,6 +1,5 @@
 """Intake: a listed file becomes an image by its digest, and a photo in its bucket, in a split group for good."""
 
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -8,7 +7,7 @@ import imagehash
 from PIL import Image
 
 from schemas.ids import digest, sha256
-from schemas.records import Refusal
+from schemas.records import EngineFailure, Refusal
 from schemas.settings import Intake, Settings, Splits
 from tasks.codecs import encode_webp
 from tasks.lake import Lake, put
@@ -26,8 +25,8 @@ def ingest(lake: Lake, settings: Settings, items: Sequence[Row]) -> Iterator[Row
         try:
             found = _take_in(lake, settings.intake, Path(item["root"]), item["path"])
             yield answered(item["item_id"], **facts, **found)
-        except Refusal as refusal:
-            yield not_answered(item["item_id"], refusal, **facts)
+        except (Refusal, EngineFailure) as outcome:
+            yield not_answered(item["item_id"], outcome, **facts)
 
 
 def split_group(product: str | None, settings: Settings) -> str:
@@ -68,14 +67,15 @@ def _read(root: Path, path: str, limit: int) -> bytes:
         real = (root / path).resolve(strict=True)
         if not real.is_relative_to(root):
             raise Refusal("outside", "the path leads out of the folder of photos")
-        # a fifo or device must not be waited for
-        with os.fdopen(os.open(real, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
-            if not real.is_file():
-                raise Refusal("not-a-file", "the path is no regular file")
+        if not real.is_file():  # a folder, fifo or device
+            raise Refusal("not-a-file", "the path is no regular file")
+        with real.open("rb") as file:
             data = file.read(limit + 1)
-    except (OSError, ValueError, RuntimeError) as error:
+    except (FileNotFoundError, NotADirectoryError, RuntimeError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise Refusal("unreadable", f"the file cannot be read: {reason}") from None
+    except OSError as error:  # rights, a network disk's mood: it may be otherwise next time
+        raise EngineFailure(f"{path}: {error.strerror}") from None
     if len(data) > limit:
         raise Refusal("too-large", f"the file is over {limit / 1e6:g} megabytes")
     return data

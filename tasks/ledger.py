@@ -63,6 +63,13 @@ def newest_run(lake: Lake) -> Row | None:
     return None
 
 
+def is_finished(lake: Lake, run_id: str) -> bool:
+    """Say whether a run came to its end."""
+    own = (file for file in files(lake, "runs") if file.name.startswith(f"{run_id}-"))
+    found = [row for file in own for row in pq.read_table(file, schema=SCHEMAS["runs"]).to_pylist()]
+    return any(row["event"] == "finished" and row["status"] == "finished" for row in found)
+
+
 def next_run_id(lake: Lake) -> str:
     """Return the id of a new run: counted, since clocks jump. Only the lake's writer may ask."""
     latest = max((int(file.name.split("-")[0]) for file in files(lake, "runs")), default=0)

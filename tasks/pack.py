@@ -38,10 +38,13 @@ class Shard:
     index_sha256: str
     samples: int
     bytes: int
+    split_group: str  # of every sample in it
+    jpeg_quality: int  # of the references
 
 
 def pack_shard(lake: Lake, quadruplets: Sequence[Row], jpeg_quality: int) -> Shard:
-    """Pack quadruplets (rows of the view) into one shard: the same rows give the same bytes, whenever and wherever."""
+    """Pack quadruplets (rows of the view, of one split group) into a shard: the same rows give the same bytes."""
+    (split_group,) = {row["split_group"] for row in quadruplets}
     folder = lake.root / "shards"
     folder.mkdir(parents=True, exist_ok=True)
     temporary = temporary_beside(folder / "shard.tar")
@@ -69,12 +72,12 @@ def pack_shard(lake: Lake, quadruplets: Sequence[Row], jpeg_quality: int) -> Sha
             file.flush()
             os.fsync(file.fileno())
         digest = hasher.hexdigest()
-        index_bytes = _index(index)
-        put(lake.shard(digest).with_suffix(".parquet"), index_bytes)
+        index_path = lake.shard(digest).with_suffix(".parquet")
+        put(index_path, _index(index))
         put_file(lake.shard(digest), temporary)
     finally:
         temporary.unlink(missing_ok=True)
-    return Shard(digest, sha256(index_bytes), len(index), size)
+    return Shard(digest, sha256(index_path.read_bytes()), len(index), size, split_group, jpeg_quality)
 
 
 def sample_json(row: Row) -> bytes:

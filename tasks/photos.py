@@ -12,7 +12,17 @@ from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 from schemas.records import Pixels, Refusal
 from schemas.settings import Intake
 
-FORMATS = {"JPEG": "jpg", "PNG": "png", "WEBP": "webp", "TIFF": "tif", "BMP": "bmp", "GIF": "gif"}
+FORMATS = {
+    "JPEG": "jpg",
+    "MPO": "jpg",
+    "PNG": "png",
+    "WEBP": "webp",
+    "TIFF": "tif",
+    "BMP": "bmp",
+    "GIF": "gif",
+    "AVIF": "avif",
+}
+OPENED = tuple(format for format in FORMATS if format != "MPO")  # which opens as a JPEG
 STEP = 32  # px: both sides of a bucket are multiples, as latents of 8 or 16 px in patches of 2 need
 SRGB = ImageCms.createProfile("sRGB")
 
@@ -41,13 +51,15 @@ def decode_photo(data: bytes, intake: Intake) -> Decoded:
             warnings.simplefilter("ignore")  # Pillow warns of broken EXIF; such a photo is taken all the same
             return _decode(data, intake)
     except UnidentifiedImageError:
-        raise Refusal("not-an-image", f"no image in a format we take ({', '.join(FORMATS)})") from None
-    except (OSError, ValueError, SyntaxError, EOFError, MemoryError, OverflowError, IndexError, TypeError) as error:
+        raise Refusal("not-an-image", f"no image in a format we take ({', '.join(OPENED)})") from None
+    except (Refusal, MemoryError):
+        raise
+    except Exception as error:  # decoders raise anything at all on broken files
         raise Refusal("broken", f"the image cannot be decoded: {error}") from None
 
 
 def _decode(data: bytes, intake: Intake) -> Decoded:
-    with Image.open(io.BytesIO(data), formats=tuple(FORMATS)) as image:
+    with Image.open(io.BytesIO(data), formats=OPENED) as image:
         format = image.format or ""
         width, height = image.size
         _refuse_bounds(image, intake)
@@ -62,8 +74,9 @@ def _decode(data: bytes, intake: Intake) -> Decoded:
 
 def _refuse_bounds(image: Image.Image, intake: Intake) -> None:
     width, height = image.size
-    if getattr(image, "n_frames", 1) > 1:
-        raise Refusal("animated", f"the image has {image.n_frames} frames; give a still photo")  # type: ignore[attr-defined]
+    frames = getattr(image, "n_frames", 1)
+    if frames > 1 and image.format != "MPO":  # a camera's JPEG with previews: its first frame is the photo
+        raise Refusal("animated", f"the image has {frames} frames or pages; give a still photo")
     if width * height > intake.max_megapixels * 1e6:
         raise Refusal("too-many-pixels", f"{width} x {height} px is over {intake.max_megapixels:g} megapixels")
     if min(width, height) < intake.min_side:

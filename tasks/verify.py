@@ -20,8 +20,8 @@ from tasks.catalog import rows
 from tasks.codecs import decode, decode_mask
 from tasks.lake import Lake
 from tasks.ledger import Row
+from tasks.manifests import Manifest
 from tasks.pack import INDEX, PARTS
-from tasks.versions import Manifest
 
 
 @dataclass(frozen=True)

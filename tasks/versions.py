@@ -7,24 +7,21 @@ import json
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
 
 import duckdb
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from schemas.errors import VersionError
-from schemas.ids import digest
+from schemas.ids import digest, sha256
 from tasks.catalog import rows
 from tasks.code import code_version
 from tasks.lake import Lake, put
 from tasks.ledger import Row
-from tasks.pack import Shard
+from tasks.manifests import SCHEMA, Manifest, manifests, seal
+from tasks.pack import Shard, sample_json
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-SCHEMA = 1
-
-Manifest = dict[str, Any]
 
 
 def refuse_name(lake: Lake, name: str) -> None:
@@ -35,27 +32,6 @@ def refuse_name(lake: Lake, name: str) -> None:
         raise VersionError(f"version '{name}': the name is taken and versions never change; choose another")
 
 
-def manifests(lake: Lake) -> list[Manifest]:
-    """Return the manifests of all versions, oldest first."""
-    names = (path.stem for path in (lake.root / "versions").glob("[!.]*.json"))
-    return sorted((read_manifest(lake, name) for name in names), key=lambda manifest: int(manifest["sequence"]))
-
-
-def read_manifest(lake: Lake, name: str) -> Manifest:
-    """Return a version's manifest. Raises VersionError where there is none or it cannot be read."""
-    path: Path = lake.manifest(name)
-    try:
-        manifest = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        known = ", ".join(sorted(p.stem for p in path.parent.glob("[!.]*.json"))) or "none"
-        raise VersionError(f"version '{name}': not in the lake (there are: {known}); publish it first") from None
-    except (OSError, ValueError) as error:
-        raise VersionError(f"version '{name}': its manifest cannot be read ({error}); restore {path.name}") from None
-    if not isinstance(manifest, dict) or manifest.get("name") != name or manifest.get("schema") != SCHEMA:
-        raise VersionError(f"version '{name}': its manifest is damaged or of another schema; restore {path.name}")
-    return manifest
-
-
 def members(connection: duckdb.DuckDBPyConnection) -> list[Row]:
     """Return the quadruplets that a version is made of: accepted, and not in the benchmark reserve."""
     return rows(
@@ -64,17 +40,43 @@ def members(connection: duckdb.DuckDBPyConnection) -> list[Row]:
     )
 
 
-def kept_shards(lake: Lake, parent: Manifest | None, wanted: Sequence[Row]) -> tuple[list[Shard], list[Row]]:
-    """Return the parent's shards that hold only wanted samples, and the samples that none of them holds."""
+def kept_shards(
+    lake: Lake, parent: Manifest | None, wanted: Sequence[Row], jpeg_quality: int
+) -> tuple[list[Shard], list[Row]]:
+    """Return the parent's shards that would be packed the same today, and the samples that none of them holds.
+
+    Such a shard is there, whole in size, encoded as the settings say, and each of its samples is wanted, in its split
+    group, and says what it would say now.
+    """
     missing = {row["quadruplet_id"]: row for row in wanted}
     kept: list[Shard] = []
     for entry in parent["shards"] if parent else ():
-        keys = pq.read_table(lake.shard(entry["sha256"]).with_suffix(".parquet"), columns=["key"])["key"].to_pylist()
-        if all(key in missing for key in keys):
-            kept.append(Shard(**entry))
+        shard = Shard(**entry)
+        keys = _keys_as_packed(lake, shard)
+        same = keys is not None and shard.jpeg_quality == jpeg_quality and all(
+            key in missing
+            and missing[key]["split_group"] == shard.split_group
+            and sha256(sample_json(missing[key])) == said
+            for key, said in keys.items()
+        )  # fmt: skip
+        if same and keys:
+            kept.append(shard)
             for key in keys:
                 del missing[key]
     return kept, list(missing.values())
+
+
+def _keys_as_packed(lake: Lake, shard: Shard) -> dict[str, str] | None:
+    """Return a shard's keys with the digests of their json; None where shard or index are not what they were."""
+    path = lake.shard(shard.sha256)
+    index = path.with_suffix(".parquet")
+    if not (path.is_file() and path.stat().st_size == shard.bytes and index.is_file()):
+        return None
+    data = index.read_bytes()
+    if sha256(data) != shard.index_sha256:
+        return None
+    table = pq.read_table(pa.BufferReader(data), columns=["key", "json.sha256"])
+    return dict(zip(table["key"].to_pylist(), table["json.sha256"].to_pylist(), strict=True))
 
 
 def write_manifest(
@@ -98,6 +100,7 @@ def write_manifest(
         "code": code_version(),
         "published_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
+    manifest["seal"] = seal(manifest)
     if not put(lake.manifest(name), (json.dumps(manifest, indent=1, sort_keys=True) + "\n").encode()):
         raise VersionError(f"version '{name}': somebody else published it meanwhile; choose another name")
     return manifest

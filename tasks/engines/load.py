@@ -5,6 +5,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from schemas.errors import SettingsError
 from schemas.ids import sha256
 from schemas.records import Operation
 from schemas.settings import Settings
@@ -53,7 +54,12 @@ def editor_identity(settings: Settings) -> dict[str, Any]:
     match settings.edit.engine:
         case "procedural":
             weights = settings.edit.autoencoder
-            return {"engine": "procedural", "autoencoder": weights and sha256(weights.read_bytes())}
+            try:
+                return {"engine": "procedural", "autoencoder": weights and sha256(weights.read_bytes())}
+            except OSError as error:
+                raise SettingsError(
+                    f"setting edit.autoencoder: {weights}: {error.strerror}; name the weights' file"
+                ) from None
 
 
 @cache

@@ -23,33 +23,52 @@ def source(path: str, image_id: str, product: str | None, group: str, **more: ob
                     **more)  # fmt: skip
 
 
+def take_in(lake: Lake, run_id: str, sources: list[Row], gone: tuple[Row, ...] = ()) -> None:
+    """Record that a folder lists these sources, and those no longer."""
+    ledger.append(lake, "ingest", run_id, "i1", sources, 1)
+    rows = [(row, row["item_id"]) for row in sources] + [(row, None) for row in gone]
+    listed = [{"listing": "/photos", "path": row["path"], "product": row["product"], "item_id": item_id,
+               "run_id": run_id} for row, item_id in rows]  # fmt: skip
+    ledger.write(lake, "listed", run_id, listed)
+
+
 def ask(lake: Lake, sql: str, now: Mapping[str, str] = NOW) -> list[Row]:
     with plan(lake, now, Pair(min_same_product=0.5, min_style=0.1, min_viewpoint=0.1)) as connection:
         return rows(connection, sql)
 
 
 def test_a_product_keeps_the_split_group_it_was_first_given(lake: Lake) -> None:
-    ledger.append(lake, "ingest", "000001", "i1", [source("mug/a.jpg", "a", "mug", "benchmark")], 1)
-    ledger.append(lake, "ingest", "000002", "i1", [source("mug/b.jpg", "b", "mug", "train")], 1)
+    take_in(lake, "000001", [source("mug/a.jpg", "a", "mug", "benchmark")])
+    take_in(lake, "000002", [source("mug/b.jpg", "b", "mug", "train")])
     assert ask(lake, "SELECT DISTINCT split_group FROM images") == [{"split_group": "benchmark"}]
 
 
 def test_an_image_of_two_products_falls_into_the_stricter_group(lake: Lake) -> None:
     both = [source("mug/a.jpg", "a", "mug", "train"), source("cup/a.jpg", "a", "cup", "benchmark")]
-    ledger.append(lake, "ingest", "000001", "i1", both, 1)
+    take_in(lake, "000001", both)
     assert ask(lake, "SELECT image_id, split_group FROM images") == [{"image_id": "a", "split_group": "benchmark"}]
 
 
 def test_a_changed_file_shows_what_it_holds_now(lake: Lake) -> None:
-    ledger.append(lake, "ingest", "000001", "i1", [source("mug/a.jpg", "old", "mug", "train")], 1)
-    ledger.append(lake, "ingest", "000002", "i1", [source("mug/a.jpg", "new", "mug", "train")], 1)
+    take_in(lake, "000001", [source("mug/a.jpg", "old", "mug", "train")])
+    take_in(lake, "000002", [source("mug/a.jpg", "new", "mug", "train")])
     assert ask(lake, "SELECT image_id FROM sources") == [{"image_id": "new"}]
     assert len(ask(lake, "SELECT image_id FROM all_sources")) == 2
+    old = {"listing": "/photos", "path": "mug/a.jpg", "product": "mug", "item_id": "source-mug/a.jpg-old-mug"}
+    ledger.write(lake, "listed", "000003", [{**old, "run_id": "000003"}])  # it went back to what it was
+    assert ask(lake, "SELECT image_id FROM sources") == [{"image_id": "old"}]
+
+
+def test_a_file_that_became_junk_no_longer_shows_what_it_was(lake: Lake) -> None:
+    take_in(lake, "000001", [source("mug/a.jpg", "a", "mug", "train")])
+    take_in(lake, "000002", [source("mug/a.jpg", "b", "mug", "train") | {"status": "refused", "reason": "broken"}])
+    assert ask(lake, "SELECT image_id FROM sources") == []
+    assert ask(lake, "SELECT reason, path FROM rejections") == [{"reason": "broken", "path": "mug/a.jpg"}]
 
 
 def test_a_photo_that_moved_belongs_to_its_new_product(lake: Lake) -> None:
-    ledger.append(lake, "ingest", "000001", "i1", [source("cup/a.jpg", "a", "cup", "train")], 1)
-    ledger.append(lake, "ingest", "000002", "i1", [source("mug/a.jpg", "a", "mug", "train")], 1)
+    take_in(lake, "000001", [source("cup/a.jpg", "a", "cup", "train")])
+    take_in(lake, "000002", [source("mug/a.jpg", "a", "mug", "train")], (source("cup/a.jpg", "a", "cup", "train"),))
     assert ask(lake, "SELECT product FROM images") == [{"product": "mug"}]
 
 
@@ -68,7 +87,7 @@ def test_candidates_are_of_one_split_group_and_one_product(lake: Lake) -> None:
         source("e.jpg", "e", None, "train"),
         source("f.jpg", "f", None, "train"),
     ]
-    ledger.append(lake, "ingest", "000001", "i1", listed, 1)
+    take_in(lake, "000001", listed)
     proposed = [candidate("a", "b"), candidate("a", "c"), candidate("c", "d"), candidate("e", "f", known_same=False),
                 candidate("a", "e", known_same=False)]  # fmt: skip
     ledger.append(lake, "block", "000001", "b1", [answered("x", pairs=proposed)], 1)
@@ -84,7 +103,7 @@ def judged(pair_id: str, same_product: float, viewpoint: float) -> Row:
 @pytest.fixture
 def paired(lake: Lake) -> Lake:
     photos = [source(f"mug/{name}.jpg", name, "mug", "train") for name in "abc"]
-    ledger.append(lake, "ingest", "000001", "i1", photos, 1)
+    take_in(lake, "000001", photos)
     proposed = [candidate("a", "b"), candidate("a", "c"), candidate("b", "c")]
     ledger.append(lake, "block", "000001", "b1", [answered("x", pairs=proposed)], 1)
     return lake

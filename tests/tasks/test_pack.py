@@ -1,6 +1,7 @@
 import json
 import tarfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import webdataset
 from schemas.ids import digest, sha256, stream
 from tasks.codecs import decode, decode_mask, encode_mask, encode_webp
 from tasks.lake import Lake, create_lake
-from tasks.pack import PARTS, Shard, pack_shard
+from tasks.pack import PARTS, pack_shard
 from tasks.verify import verify_shard
 
 Row = dict[str, Any]
@@ -27,6 +28,7 @@ def quadruplet(lake: Lake, number: int) -> Row:
     target_sha256 = lake.put_artifact(encode_webp(target), "webp")
     return {
         "quadruplet_id": digest("test", number),
+        "split_group": "train",
         "width": 96,
         "height": 64,
         "task": "ref-fix",
@@ -121,7 +123,7 @@ def test_a_swapped_index_is_found(lake: Lake, rows: list[Row]) -> None:
     one, other = (lake.shard(shard.sha256).with_suffix(".parquet") for shard in (first, second))
     one.write_bytes(other.read_bytes())
     assert verify_shard(lake, vars(first))
-    swapped = vars(Shard(first.sha256, second.index_sha256, 2, first.bytes))
+    swapped = vars(replace(first, index_sha256=second.index_sha256))
     assert any("is not where the index says" in finding.what for finding in verify_shard(lake, swapped))
 
 
