@@ -1,7 +1,9 @@
 """The command `omnirefiner`: each command validates what it is given, does its work, and says what came of it."""
 
 import json
+import math
 import os
+import signal
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -38,6 +40,7 @@ DEFAULT_PROFILE = "embedded"
 
 def main() -> None:
     """Run the command; trouble that a person can mend ends in one line and exit code 2."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the embedded server is shut down, too
     try:
         app()
     except ProjectError as error:
@@ -65,7 +68,7 @@ def build(
     lake: Lake = DEFAULT_LAKE,
     profile: Profile = DEFAULT_PROFILE,
     assignments: Assignments = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Take in only the first N photos, by path.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="List only the first N photos, by path.")] = None,
     publish: Annotated[str | None, typer.Option(metavar="NAME", help="Publish the result as this version.")] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what there is to do and how long; do nothing.")
@@ -77,6 +80,9 @@ def build(
     Example: `omnirefiner build photos --lake lake --limit 50`
     """
     settings = load_settings(profile, assignments or ())
+    from tasks.fingerprints import fingerprints
+
+    fingerprints(settings)  # reads the weights that the settings name
     if dry_run:
         _dry_run(photos, lake, settings, limit, as_json)
         return
@@ -93,7 +99,7 @@ def build(
     summary = flow(str(photos), str(lake), profile, assignments or [], limit, publish)
     if as_json:
         _print_json(summary.model_dump(mode="json"))
-        return
+        raise typer.Exit(1 if summary.funnel.failures else 0)
     _table("What this run did", [step.model_dump() for step in summary.steps])
     _funnel(summary.funnel)
     where = f" --lake {lake}" if lake != DEFAULT_LAKE else ""
@@ -104,6 +110,11 @@ def build(
         print(f"Look at them: `omnirefiner sheet{where}`; publish them: `omnirefiner publish NAME{where}`")
     else:
         print(f"No quadruplets came out; `omnirefiner status{where}` says where they stopped")
+    if summary.funnel.failures:
+        print(
+            f"{summary.funnel.failures} items failed and are asked again by the next run: `omnirefiner status{where}`"
+        )
+        raise typer.Exit(1)
 
 
 def _dry_run(photos: Path, lake: Path, settings: Any, limit: int | None, as_json: bool) -> None:
@@ -161,6 +172,10 @@ def verify(
 
     Example: `omnirefiner verify v1 --lake lake`
     """
+    raise typer.Exit(_verify(version, lake, as_json))
+
+
+def _verify(version: str | None, lake: Path, as_json: bool = False) -> int:
     from tasks.lake import open_lake
     from tasks.manifests import read_manifest
 
@@ -177,7 +192,7 @@ def verify(
     else:
         samples = sum(manifest["samples"] for manifest in manifests)
         print(f"All as published: {len(manifests)} versions, {samples} samples, every digest, part and index.")
-    raise typer.Exit(1 if findings else 0)
+    return 1 if findings else 0
 
 
 @app.command()
@@ -250,6 +265,21 @@ def query(
         _print_json(found)
     else:
         _table("", found)
+
+
+@app.command()
+def rebuild(lake: Lake = DEFAULT_LAKE) -> None:
+    """Make the catalogue anew from the ledger and the manifests, should it be lost or stale.
+
+    Example: `omnirefiner rebuild --lake lake`
+    """
+    from tasks.catalog import rebuild as rebuild_catalog
+    from tasks.lake import open_lake, writing
+
+    the_lake = open_lake(lake)
+    with writing(the_lake):
+        rebuild_catalog(the_lake)
+    print(f"The catalogue is as the ledger says: {the_lake.snapshot}")
 
 
 @app.command()
@@ -326,11 +356,12 @@ def demo(folder: Annotated[Path, typer.Argument(help="Where to put photos and la
     Example: `omnirefiner demo`
     """
     photos, lake, picture = folder / "photos", folder / "lake", folder / "sheet.jpg"
-    if not photos.exists():
+    if not (photos / "truth.jsonl").exists():  # written last
         render(photos)
     published = (lake / "versions" / "demo.json").exists()
     build(photos, lake, publish=None if published else "demo")
     sheet(picture, lake)
+    _verify("demo", lake)
     print(f"""
 Photos:      {photos}
 Lake:        {lake}  (shards/, versions/demo.json, catalog.duckdb)
@@ -340,9 +371,7 @@ Next:
   omnirefiner status --lake {lake}
   omnirefiner query "SELECT task, category, count(*) AS n FROM quadruplets GROUP BY ALL ORDER BY n DESC" --lake {lake}
   omnirefiner why box-set0-00000/00.jpg --lake {lake}
-  omnirefiner build YOUR_PHOTOS --lake lake
-""")
-    verify("demo", lake)
+  omnirefiner build YOUR_PHOTOS --lake lake""")
 
 
 def _funnel(found: Any) -> None:
@@ -382,7 +411,18 @@ def _cell(value: Any) -> Any:
 
 
 def _print_json(value: Any) -> None:
-    print(json.dumps(value, indent=1, ensure_ascii=False, default=str))
+    print(json.dumps(_plain(value), indent=1, ensure_ascii=False, default=str))
+
+
+def _plain(value: Any) -> Any:
+    """Return a value that JSON can say: not-a-number as null, bytes as hex."""
+    if isinstance(value, dict):
+        return {str(key): _plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(inner) for inner in value]
+    if isinstance(value, bytes):
+        return value.hex()
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _duration(seconds: float) -> str:

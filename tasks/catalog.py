@@ -82,7 +82,9 @@ def read(lake: Lake) -> duckdb.DuckDBPyConnection:
     )
 
 
-def rows(connection: duckdb.DuckDBPyConnection, sql: str, parameters: Sequence[Any] = ()) -> list[Row]:
+def rows(
+    connection: duckdb.DuckDBPyConnection, sql: str, parameters: Sequence[Any] | Mapping[str, Any] = ()
+) -> list[Row]:
     """Return the answer to a query as one dict a row. Raises QueryError with DuckDB's own words."""
     try:
         result = connection.execute(sql, parameters)

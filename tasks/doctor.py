@@ -9,11 +9,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal
 
+import httpx
 from pydantic import BaseModel
 
 from schemas.errors import LakeError
 from schemas.settings import Settings
-from tasks.lake import open_lake, writing
+from tasks.lake import open_lake
 
 ROOT = Path(__file__).parents[1]
 ENOUGH_FREE = 2e9  # bytes on the lake's disk
@@ -106,9 +107,13 @@ def _autoencoder(settings: Settings) -> Check:
 
 def _prefect() -> Check:
     url = os.environ.get("PREFECT_API_URL")
-    return Check(
-        name="prefect", verdict="ok", detail=f"server at {url}" if url else "embedded server, started by each run"
-    )
+    if not url:
+        return Check(name="prefect", verdict="ok", detail="embedded server, started by each run")
+    try:
+        httpx.get(f"{url}/health", timeout=5).raise_for_status()
+    except httpx.HTTPError as error:
+        return Check(name="prefect", verdict="bad", detail=f"no server answers at {url}: {error}")
+    return Check(name="prefect", verdict="ok", detail=f"server at {url}")
 
 
 def _lake(root: Path) -> Check:
@@ -116,9 +121,9 @@ def _lake(root: Path) -> Check:
         return Check(name="lake", verdict="note", detail=f"{root}: none yet; `omnirefiner build` makes it")
     try:
         lake = open_lake(root)
-        with writing(lake):
-            pass
     except LakeError as error:
         return Check(name="lake", verdict="bad", detail=str(error))
+    if not os.access(lake.root, os.W_OK):
+        return Check(name="lake", verdict="bad", detail=f"{lake.root}: cannot be written; check its rights")
     snapshot = "with a catalogue" if lake.snapshot.exists() else "without a catalogue yet"
     return Check(name="lake", verdict="ok", detail=f"{lake.root}: can be written, {snapshot}")

@@ -69,7 +69,7 @@ def create_lake(root: Path) -> Lake:
     marker = root / "lake.json"
     try:
         if not marker.exists():
-            if root.exists() and any(root.iterdir()):
+            if root.exists() and any(not path.name.startswith(".tmp-") for path in root.iterdir()):
                 raise LakeError(f"lake {root}: the folder holds other things; choose an empty or a new one")
             put(marker, (json.dumps({"schema": SCHEMA, "about": README.strip()}) + "\n").encode())
     except OSError as error:

@@ -45,7 +45,8 @@ def verify_manifest(lake: Lake, manifest: Manifest, connection: duckdb.DuckDBPyC
     if recorded["n"] != manifest["samples"] or recorded["d"] != manifest["samples"]:
         yield Finding(
             "catalog.duckdb",
-            f"it has {recorded['d']} samples of version {name}, the manifest {manifest['samples']}; rebuild it",
+            f"it has {recorded['d']} samples of version {name}, the manifest {manifest['samples']}; "
+            "mend the shards, or run `omnirefiner rebuild`",
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import duckdb
 from pydantic import BaseModel
@@ -54,13 +55,16 @@ def story(connection: duckdb.DuckDBPyConnection, asked: str) -> list[Line]:
         case "image":
             return list(_image(connection, item_id))
         case _:
-            return [_outcome("file", row) for row in _outcomes(connection, "ingest", item_id)]
+            return list(_file(connection, item_id))
 
 
 def _find(connection: duckdb.DuckDBPyConnection, asked: str) -> tuple[str, str]:
-    sources = rows(connection, "SELECT DISTINCT image_id FROM sources WHERE path = ? OR root || '/' || path = ?",
-                   [asked, asked])  # fmt: skip
-    found = [("image", row["image_id"]) for row in sources]
+    here = str(Path(asked).resolve())
+    sql = """SELECT DISTINCT coalesce(i.image_id, i.item_id) AS id, i.image_id IS NOT NULL AS taken
+             FROM listed l JOIN ledger_ingest i USING (item_id)
+             WHERE l.path = $asked OR concat(i.root, '/', l.path) IN ($asked, $here)"""
+    sources = rows(connection, sql, {"asked": asked, "here": here})
+    found = [("image" if row["taken"] else "file", row["id"]) for row in sources]
     if not found and len(asked) >= SHORTEST:
         for kind, (relation, column) in KINDS.items():
             sql = f"SELECT DISTINCT {column} AS id FROM (FROM {relation}) WHERE starts_with({column}, ?) LIMIT 3"
@@ -73,6 +77,14 @@ def _find(connection: duckdb.DuckDBPyConnection, asked: str) -> tuple[str, str]:
             f"why {asked}: several have it ({', '.join(f'{k} {i[:16]}' for k, i in found)}); give more"
         )
     return found[0]
+
+
+def _file(connection: duckdb.DuckDBPyConnection, item_id: str) -> Iterator[Line]:
+    for row in rows(connection, "SELECT * FROM ledger_ingest WHERE item_id = ? ORDER BY run_id", [item_id]):
+        where = f"{row['root']}/{row['path']}"
+        reason = f": {row['reason']}" if row["reason"] else ""
+        detail = ". ".join(filter(None, (where, row["detail"])))
+        yield Line(what="file", id=item_id, outcome=f"{row['status']}{reason}", detail=detail)
 
 
 def _quadruplet(connection: duckdb.DuckDBPyConnection, item_id: str) -> Iterator[Line]:
@@ -132,7 +144,9 @@ def _photos(connection: duckdb.DuckDBPyConnection, row: Row) -> Iterator[Line]:
 
 
 def _photo_lines(connection: duckdb.DuckDBPyConnection, what: str, image_id: str) -> Iterator[Line]:
-    for row in rows(connection, "SELECT * FROM sources WHERE image_id = ? ORDER BY path", [image_id]):
+    for row in rows(
+        connection, "SELECT * FROM all_sources WHERE image_id = ? ORDER BY run_id DESC, path LIMIT 1", [image_id]
+    ):
         product = f"product {row['product']}" if row["product"] else "product unknown"
         size = f"{row['source_width']} x {row['source_height']} px"
         yield Line(what=what, id=image_id, outcome=f"taken in, {row['split_group']}",

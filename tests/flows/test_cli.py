@@ -37,6 +37,8 @@ def test_help_has_an_example(command: str, monkeypatch: pytest.MonkeyPatch, caps
         (["build", "nowhere"], "photos nowhere: not found"),
         (["build", ".", "--set", "pair.neighbors=2"], "did you mean 'pair.neighbours'"),
         (["build", ".", "--profile", "embeded"], "did you mean 'embedded'"),
+        (["build", ".", "--set", "edit.autoencoder=nowhere"], "setting edit.autoencoder: nowhere"),
+        (["build", ".", "--set", "intake.max_megapixels=inf"], "setting intake.max_megapixels"),
         (["status", "--lake", "nowhere"], "lake nowhere: there is none"),
         (["publish", "v1", "--lake", "nowhere"], "lake nowhere: there is none"),
         (["verify", "--lake", "nowhere"], "lake nowhere: there is none"),
@@ -185,5 +187,8 @@ def test_doctor_examines_and_finds_what_is_bad(
     root = str(built.lake.root)
     assert run(monkeypatch, "doctor", "--lake", root, "--json") == 0
     assert {check["name"] for check in printed(capsys)} >= {"python", "packages", "writer", "editor", "prefect", "lake"}
+    monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
     assert run(monkeypatch, "doctor", "--lake", root, "--json", "--set", "edit.autoencoder=nowhere.safetensors") == 1
-    assert any("nowhere.safetensors" in check["detail"] for check in printed(capsys) if check["verdict"] == "bad")
+    bad = {check["name"]: check["detail"] for check in printed(capsys) if check["verdict"] == "bad"}
+    assert "nowhere.safetensors" in bad["autoencoder"]
+    assert "127.0.0.1:9" in bad["prefect"]
