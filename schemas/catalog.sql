@@ -30,7 +30,7 @@ SELECT s.* EXCLUDE (run_id), l.run_id FROM all_sources s
 JOIN (SELECT item_id, max(run_id) AS run_id FROM listed GROUP BY item_id) l ON l.item_id = s.source_id
 SEMI JOIN settings_now ON stage = 'ingest' AND settings_now.fingerprint = s.fingerprint;
 
--- One row a file's content. What was last said of its product holds, but the strictest split group it ever had.
+-- One row a file's content. What was last said of its product holds, and of its split groups the strictest.
 CREATE VIEW images AS
 SELECT image_id, any_value(width) AS width, any_value(height) AS height, any_value(phash) AS phash,
        any_value(source_width) AS source_width, any_value(source_height) AS source_height,
@@ -117,11 +117,13 @@ FROM instructions i JOIN edits e USING (edit_id) JOIN images r ON r.image_id = i
 
 -- What is known of a photo's content whatever the settings, so that old quadruplets keep their facts.
 CREATE VIEW all_images AS
-SELECT image_id, first(product ORDER BY run_id DESC, product) AS product,
-       first(licence ORDER BY run_id DESC, licence) AS licence,
+SELECT image_id, first(product ORDER BY seen DESC, run_id DESC, product) AS product,
+       first(licence ORDER BY seen DESC, run_id DESC, licence) AS licence,
        CASE WHEN bool_or(split_group = 'benchmark') THEN 'benchmark'
             WHEN bool_or(split_group = 'validation') THEN 'validation' ELSE 'train' END AS split_group
-FROM all_sources GROUP BY image_id;
+FROM (SELECT s.*, coalesce(l.seen, '') AS seen FROM all_sources s
+      LEFT JOIN (SELECT item_id, max(run_id) AS seen FROM listed GROUP BY item_id) l ON l.item_id = s.source_id)
+GROUP BY image_id;
 
 CREATE VIEW all_quadruplets AS
 SELECT q.item_id AS quadruplet_id, q.pair_id, q.target_id, q.reference_id, q.input_sha256, q.target_sha256,

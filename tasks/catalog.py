@@ -69,7 +69,10 @@ def rebuild(lake: Lake) -> None:
 def read(lake: Lake) -> duckdb.DuckDBPyConnection:
     """Open the snapshot for questions: read-only, shut off from the host's files, its settings locked."""
     if not lake.snapshot.exists():
-        raise LakeError(f"lake {lake.root}: it has no catalogue yet; make one with `omnirefiner build PHOTOS`")
+        raise LakeError(
+            f"lake {lake.root}: it has no catalogue; `omnirefiner build PHOTOS` makes one, "
+            "`omnirefiner rebuild` makes it anew"
+        )
     return duckdb.connect(
         str(lake.snapshot),
         read_only=True,

@@ -17,6 +17,7 @@ LONGEST_LOGO = 2.0  # times as long as wide
 CONTRAST = 22.0  # Lab distance of the graphic from its ground
 INKS = 3  # colours that a logo may have; they leave LEFT_OVER of mean Lab distance unexplained at most
 LEFT_OVER = 10.0
+PRINTED = 43.0  # mean Lab distance of a logo from its ground: muzzles and lamps reach 37, rendered logos have 50 or more
 
 # Patterns
 WINDOWS = ((32, 64), (64, 32))  # px, high and wide: bands lie or stand
@@ -99,7 +100,7 @@ def _logo(lab: Plane, hole: Blob, ground: Blob, on_object: Plane) -> Logo | None
     distance = np.linalg.norm(lab - np.median(lab[around], axis=0), axis=2)
     ink = hole & (distance > CONTRAST)
     left_over = unexplained(lab[hole], INKS)
-    if ink.sum() < 0.3 * hole.sum() or left_over > LEFT_OVER:
+    if ink.sum() < 0.3 * hole.sum() or left_over > LEFT_OVER or distance[ink].mean() < PRINTED:
         return None
     return Logo(cv2.dilate(hole.astype(np.uint8), _disc(2)) > 0, ink, float(distance[ink].mean()), left_over)
 

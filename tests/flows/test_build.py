@@ -1,9 +1,12 @@
 import json
+import os
 import shutil
+import tarfile
 from pathlib import Path
 
 import pytest
 
+import flows.build
 from flows.build import build
 from flows.publish import publish
 from flows.verify import verify
@@ -14,6 +17,7 @@ from tasks.codecs import load_mask, load_photo
 from tasks.lake import open_lake
 from tasks.ledger import Row, files
 from tasks.summary import Summary
+from tasks.why import story
 from tests.conftest import SMALL, Built
 
 STAGES = ("ingest", "embed", "block", "pair", "instruct", "edit", "restore")
@@ -217,3 +221,102 @@ def test_the_snapshot_is_made_of_the_ledger_alone(copied: Built) -> None:
     catalog.rebuild(copied.lake)
     assert {view: ask(copied.lake.root, f"SELECT * FROM {view} ORDER BY ALL") for view in views} == before
     assert all(before[view] for view in views if view != "rejections")
+
+
+def three_photos(built: Built, tmp_path: Path, licence: str, product: str = "thing") -> Path:
+    """Return a manifest of three photos of one product."""
+    photos = sorted(built.photos.glob("*/*.jpg"))[:3]
+    for photo in photos:
+        if not (tmp_path / photo.name).exists():
+            shutil.copy2(photo, tmp_path / photo.name)
+    manifest = tmp_path / "manifest.csv"
+    lines = [f"{photo.name},{product},{licence}" for photo in photos]
+    manifest.write_text("\n".join(["path,product,licence", *lines]) + "\n")
+    return manifest
+
+
+def licences_in(root: Path, version: str) -> set[str]:
+    """Return the licences that the samples of a version bear."""
+    found = set()
+    for digest in shards_of(root, version):
+        with tarfile.open(root / "shards" / f"{digest}.tar") as tar:
+            for member in tar:
+                if member.name.endswith(".json"):
+                    file = tar.extractfile(member)
+                    assert file is not None
+                    found.add(json.loads(file.read())["target_licence"])
+    return found
+
+
+def test_a_version_says_what_is_true_now_and_a_manifest_may_go_back(built: Built, tmp_path: Path) -> None:
+    root = tmp_path / "lake"
+    manifest = three_photos(built, tmp_path, "CC0")
+    build(str(manifest), str(root), assignments=SMALL, version="v1")
+    three_photos(built, tmp_path, "proprietary")
+    build(str(manifest), str(root), assignments=SMALL, version="v2")
+    three_photos(built, tmp_path, "CC0")
+    build(str(manifest), str(root), assignments=SMALL, version="v3")
+    assert [licences_in(root, version) for version in ("v1", "v2", "v3")] == [{"CC0"}, {"proprietary"}, {"CC0"}]
+    assert shards_of(root, "v1") == shards_of(root, "v3") != shards_of(root, "v2")
+    assert verify(None, str(root))[1] == []
+
+
+def test_a_photo_that_is_no_longer_there_leaves_what_is_published_next(copied: Built, tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    shutil.copytree(copied.photos, photos)
+    lake = tmp_path / "other"
+    build(str(photos), str(lake), assignments=SMALL)
+    gone = next(iter(sorted(photos.glob("*/00.jpg"))))
+    kept = gone.read_bytes(), gone.stat()
+    gone.unlink()
+    fewer = build(str(photos), str(lake), assignments=SMALL)
+    assert fewer.funnel.photos == 17
+    assert fewer.funnel.pairs_compared == copied.summary.funnel.pairs_compared - 2
+    gone.write_bytes(kept[0])
+    os.utime(gone, ns=(kept[1].st_atime_ns, kept[1].st_mtime_ns))
+    back = build(str(photos), str(lake), assignments=SMALL)
+    assert sum(asked(back).values()) == 0
+    assert back.funnel == copied.summary.funnel
+
+
+def test_a_shard_holds_one_split_group(built: Built) -> None:
+    sql = """SELECT shard_sha256, count(DISTINCT split_group) AS groups FROM version_members
+             JOIN quadruplets USING (quadruplet_id) GROUP BY 1"""
+    assert {row["groups"] for row in ask(built.lake.root, sql)} == {1}
+
+
+def test_a_run_that_did_not_finish_is_not_published(copied: Built, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    assignments = [*SMALL, "edit.strength=[0.7, 0.7]"]
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(flows.build, "four_stages", interrupt)
+        build(str(copied.photos), str(copied.lake.root), assignments=assignments)
+    with pytest.raises(VersionError, match="did not finish"):
+        publish("v2", str(copied.lake.root))
+
+
+def test_published_quadruplets_stay_in_the_catalogue_whatever_the_settings(copied: Built) -> None:
+    root = copied.lake.root
+    build(str(copied.photos), str(root), assignments=[*SMALL, "intake.size=192"], limit=2)
+    sql = "SELECT count(*) AS n FROM version_members ANTI JOIN all_quadruplets USING (quadruplet_id)"
+    assert ask(root, sql) == [{"n": 0}]
+    key = ask(root, "SELECT min(quadruplet_id) AS id FROM version_members")[0]["id"]
+    with catalog.read(open_lake(root)) as connection:
+        assert story(connection, key)[-1].outcome == "v1"
+
+
+def test_a_lake_among_the_photos_is_not_taken_for_photos(built: Built, tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    shutil.copytree(next(path for path in built.photos.iterdir() if path.is_dir()), photos / "thing")
+    lake = photos / "lake"
+    build(str(photos), str(lake), assignments=SMALL)
+    assert build(str(photos), str(lake), assignments=SMALL).funnel.photos == 3
+
+
+def test_compared_pairs_are_accepted_or_rejected_with_a_reason(built: Built) -> None:
+    sql = """SELECT (SELECT count(*) FROM pairs) AS compared, (SELECT count(*) FROM pairs WHERE accepted) AS accepted,
+                    (SELECT count(*) FROM rejections WHERE stage = 'pair') AS rejected"""
+    (row,) = ask(built.lake.root, sql)
+    assert row["compared"] == row["accepted"] + row["rejected"]

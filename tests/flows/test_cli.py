@@ -1,4 +1,5 @@
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -146,6 +147,45 @@ def test_why_tells_the_story_of_photo_pair_edit_and_quadruplet(
     (path,) = {line["detail"].split(",")[0] for line in story(row["target_id"]) if line["what"] == "photo"}
     assert story(path) == story(row["target_id"])
     assert run(monkeypatch, "why", "ffffffffffff", "--lake", root) == 2
+
+
+def test_why_finds_a_refused_file_by_its_path(
+    built: Built, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photos = tmp_path / "my photos"
+    shutil.copytree(next(path for path in built.photos.iterdir() if path.is_dir()), photos / "it's")
+    (photos / "it's" / "bad.png").write_text("<html>")
+    settings = [part for assignment in SMALL for part in ("--set", assignment)]
+    lake = str(tmp_path / "lake")
+    monkeypatch.chdir(tmp_path)
+    assert run(monkeypatch, "build", "my photos", "--lake", lake, "--json", *settings) == 0
+    capsys.readouterr()
+    for name in ("it's/bad.png", "my photos/it's/bad.png", str(photos / "it's" / "bad.png")):
+        assert run(monkeypatch, "why", name, "--lake", lake, "--json") == 0
+        (line,) = printed(capsys)
+        assert line["outcome"] == "refused: not-an-image"
+    assert run(monkeypatch, "query", "SELECT path FROM rejections", "--lake", lake, "--json") == 0
+    assert printed(capsys) == [{"path": "it's/bad.png"}]
+
+
+def test_a_lost_catalogue_is_made_anew(
+    copied: Built, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copied.lake.snapshot.unlink()
+    assert run(monkeypatch, "status", "--lake", str(copied.lake.root)) == 2
+    assert run(monkeypatch, "rebuild", "--lake", str(copied.lake.root)) == 0
+    capsys.readouterr()
+    assert run(monkeypatch, "status", "--lake", str(copied.lake.root), "--json") == 0
+    assert printed(capsys)["funnel"]["quadruplets"] == copied.summary.funnel.quadruplets
+
+
+def test_an_edited_manifest_is_found(
+    copied: Built, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = copied.lake.manifest("v1")
+    path.write_text(path.read_text().replace('"parent": null', '"parent": "v0"'))
+    assert run(monkeypatch, "verify", "--lake", str(copied.lake.root)) == 2
+    assert "edited since it was published" in capsys.readouterr().err
 
 
 def test_status_and_verify_print_json(
