@@ -13,9 +13,9 @@ from tasks.listing import Listed
 from tasks.plan import open_items
 
 # Where the lake has no answers yet to go by: seconds of work an item, and items for each item of the stage before.
-# Measured with the embedded engines on 105 real photos of 20 products at 512 px, one core (docs/speed.md).
-SECONDS = {"ingest": 0.06, "embed": 0.06, "block": 0.001, "pair": 0.15, "instruct": 0.4, "edit": 0.15, "restore": 0.03}
-YIELD = {"embed": 1.0, "block": 1.0, "pair": 2.2, "instruct": 0.7, "edit": 2.5, "restore": 0.9}
+# Measured with the embedded engines on 105 real photos of 20 products at 512 px, one core (docs/quality.md).
+SECONDS = {"ingest": 0.05, "embed": 0.23, "block": 0.002, "pair": 0.2, "instruct": 0.66, "edit": 0.12, "restore": 0.02}
+YIELD = {"embed": 1.0, "block": 1.0, "pair": 2.2, "instruct": 0.74, "edit": 1.8, "restore": 1.0}
 
 GIVES = {  # what a stage's answers became, in the current settings: (items of this stage) / (items of the one before)
     "pair": ("candidates", "images"),

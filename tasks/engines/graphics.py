@@ -17,7 +17,7 @@ LONGEST_LOGO = 2.0  # times as long as wide
 CONTRAST = 22.0  # Lab distance of the graphic from its ground
 INKS = 3  # colours that a logo may have; they leave LEFT_OVER of mean Lab distance unexplained at most
 LEFT_OVER = 10.0
-PRINTED = 43.0  # mean Lab distance of a logo from its ground: muzzles and lamps reach 37, rendered logos have 50 or more
+PRINTED = 43.0  # mean Lab distance of a logo from its ground: muzzles and lamps reach 37, rendered logos 50 and more
 
 # Patterns
 WINDOWS = ((32, 64), (64, 32))  # px, high and wide: bands lie or stand
