@@ -18,6 +18,7 @@ from schemas.settings import load_settings
 
 # Flows raise what went wrong and this command says it in one line; Prefect need not log it as a traceback too.
 os.environ.setdefault("PREFECT_LOGGING_LEVEL", "CRITICAL")
+os.environ.setdefault("PREFECT_LOGGING_INTERNAL_LEVEL", "CRITICAL")
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -39,22 +40,37 @@ DEFAULT_PROFILE = "embedded"
 
 
 def main() -> None:
-    """Run the command; trouble that a person can mend ends in one line and exit code 2."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the embedded server is shut down, too
+    """Run the command; trouble that a person can mend ends in one line and exit code 2, an interruption in 130."""
+    interrupted: list[int] = []
+
+    def interrupt(number: int, _frame: object) -> NoReturn:
+        interrupted.append(number)
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, interrupt)
+    signal.signal(signal.SIGTERM, interrupt)  # so that the embedded server is shut down, too
     try:
         app()
     except ProjectError as error:
         _give_up(str(error))
-    except OSError as error:
-        _give_up(f"{error.filename or 'the disk'}: {error.strerror or error}; mend that and run the same command again")
-    except RuntimeError as error:
-        if "Prefect API" not in str(error) and "reach API" not in str(error):
-            raise
-        cause = str(error).rstrip(".")
-        _give_up(f"prefect: {cause}; check PREFECT_API_URL and PREFECT_HOME, or unset them for the embedded server")
     except KeyboardInterrupt:
-        print("omnirefiner: stopped; run the same command again to go on where it was", file=sys.stderr)
-        sys.exit(130)
+        _stopped()
+    except Exception as error:
+        if interrupted:  # a signal to the whole group ends the embedded server first, and Prefect then misses it
+            _stopped()
+        if isinstance(error, OSError):
+            _give_up(f"{error.filename or 'the disk'}: {error.strerror or error}; mend that and run it again")
+        if isinstance(error, RuntimeError) and ("Prefect API" in str(error) or "reach API" in str(error)):
+            cause = str(error).rstrip(".")
+            _give_up(f"prefect: {cause}; check PREFECT_API_URL and PREFECT_HOME, or unset them for the embedded server")
+        if type(error).__module__.startswith("httpx"):
+            _give_up(f"prefect: its server no longer answers ({error}); run the same command again, nothing is lost")
+        raise
+
+
+def _stopped() -> NoReturn:
+    print("omnirefiner: stopped; run the same command again to go on where it was", file=sys.stderr)
+    sys.exit(130)
 
 
 def _give_up(message: str) -> NoReturn:
@@ -367,7 +383,7 @@ Photos:      {photos}
 Lake:        {lake}  (shards/, versions/demo.json, catalog.duckdb)
 Picture:     {picture}
 
-Next:
+Next (after `. .venv/bin/activate`):
   omnirefiner status --lake {lake}
   omnirefiner query "SELECT task, category, count(*) AS n FROM quadruplets GROUP BY ALL ORDER BY n DESC" --lake {lake}
   omnirefiner why box-set0-00000/00.jpg --lake {lake}

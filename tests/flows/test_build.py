@@ -320,3 +320,10 @@ def test_compared_pairs_are_accepted_or_rejected_with_a_reason(built: Built) -> 
                     (SELECT count(*) FROM rejections WHERE stage = 'pair') AS rejected"""
     (row,) = ask(built.lake.root, sql)
     assert row["compared"] == row["accepted"] + row["rejected"]
+
+
+def test_real_photos_become_quadruplets(real_photos: Path, tmp_path: Path) -> None:
+    summary = build(str(real_photos), str(tmp_path / "lake"), assignments=SMALL, limit=6, version="real")
+    assert summary.funnel.photos == 6
+    assert summary.funnel.quadruplets >= 10
+    assert verify("real", str(tmp_path / "lake"))[1] == []

@@ -54,7 +54,16 @@ def test_a_palette_with_transparency_comes_as_colours() -> None:
 
 
 def test_colours_go_through_the_embedded_profile() -> None:
-    linear = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB"))  # a foreign profile: left alone, not fatal
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    swapped = srgb.replace(b"rXYZ", b"....").replace(b"bXYZ", b"rXYZ").replace(b"....", b"bXYZ")  # red is blue
+    image = halves("RGB", (200, 30, 30), (30, 30, 200))
+    pixels = decode_photo(encoded(image, icc_profile=swapped), INTAKE).pixels
+    assert pixels[64, 16, 2] > 150 > pixels[64, 16, 0]
+    assert pixels[64, -16, 0] > 150 > pixels[64, -16, 2]
+
+
+def test_a_profile_that_is_of_no_use_is_left_alone() -> None:
+    linear = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB"))
     image = halves("RGB", (200, 30, 30), (30, 30, 200))
     plain = decode_photo(encoded(image), INTAKE).pixels
     assert np.array_equal(decode_photo(encoded(image, icc_profile=linear.tobytes()), INTAKE).pixels, plain)
