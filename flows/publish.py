@@ -27,7 +27,7 @@ from tasks.versions import kept_shards, members, refuse_name, write_manifest
 def publish(version: str, lake: str = "lake") -> Manifest:
     """Publish what the newest run's settings answered, less the benchmark reserve; return the manifest.
 
-    Shards of the newest version that hold only wanted samples are kept; the rest is packed anew.
+    Shards of the newest version that would be packed the same today are kept; the rest is packed anew.
     """
     the_lake = open_lake(Path(lake))
     refuse_name(the_lake, version)

@@ -134,10 +134,10 @@ def _send(context: Context, runner: TaskRunner[Any], stage: str, items: Sequence
     return future
 
 
-def _is_transient(_task: object, _run: object, state: object) -> bool:
+def _is_transient(_task: object, _run: object, state: Any) -> bool:
     """Say whether trying the chunk again may help: the network or the disk's moods, never a wrong answer."""
     try:
-        state.result()  # type: ignore[attr-defined]
+        state.result()
     except (ConnectionError, TimeoutError):
         return True
     except BaseException:

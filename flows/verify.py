@@ -28,7 +28,7 @@ def verify(version: str | None = None, lake: str = "lake") -> tuple[list[Manifes
     findings: list[Finding] = []
     with catalog.read(the_lake) as connection:
         for manifest in versions:
-            findings += verify_manifest(the_lake, manifest, connection)
+            findings += verify_manifest(manifest, connection)
     shards = {entry["sha256"]: entry for manifest in versions for entry in manifest["shards"]}
     return versions, findings + _shards(the_lake, list(shards.values()))
 

@@ -52,7 +52,8 @@ def forecast(connection: duckdb.DuckDBPyConnection, listed: Sequence[Listed]) ->
 def _rates(connection: duckdb.DuckDBPyConnection) -> Mapping[str, float]:
     measured = {}
     for stage in STAGES:
-        sql = f"SELECT sum(seconds) / count(DISTINCT item_id) AS rate FROM ledger_{stage} WHERE status = 'answered'"
+        items = "count(DISTINCT (item_id, fingerprint))"
+        sql = f"SELECT sum(seconds) / {items} AS rate FROM ledger_{stage} WHERE status = 'answered'"
         measured[stage] = rows(connection, sql)[0]["rate"]
     return {stage: SECONDS[stage] if rate is None else rate for stage, rate in measured.items()}
 

@@ -8,7 +8,7 @@ from PIL import Image
 
 from schemas.ids import digest, sha256
 from schemas.records import EngineFailure, Refusal
-from schemas.settings import Intake, Settings, Splits
+from schemas.settings import Intake, Settings
 from tasks.codecs import encode_webp
 from tasks.lake import Lake, put
 from tasks.ledger import Row, answered, not_answered
@@ -36,7 +36,7 @@ def split_group(product: str | None, settings: Settings) -> str:
     """
     if product is None:
         return "train"
-    splits: Splits = settings.splits
+    splits = settings.splits
     position = int(digest("split", product), 16) / 16**32
     if position < splits.benchmark:
         return "benchmark"

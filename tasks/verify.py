@@ -32,7 +32,7 @@ class Finding:
     what: str
 
 
-def verify_manifest(lake: Lake, manifest: Manifest, connection: duckdb.DuckDBPyConnection) -> Iterator[Finding]:
+def verify_manifest(manifest: Manifest, connection: duckdb.DuckDBPyConnection) -> Iterator[Finding]:
     """Compare a manifest's sums with its own list of shards, and with the catalogue."""
     name, shards = manifest["name"], manifest["shards"]
     if manifest["content"] != digest(*sorted(shard["sha256"] for shard in shards)):

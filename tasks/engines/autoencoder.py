@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 Weights = dict[str, "Tensor"]
 
 LATENT_STRIDE = 8  # pixels a latent cell spans
-LATENT_CHANNELS = 32
 ENCODER = ("conv", "block", *("down", "block", "block", "block") * 3, "conv")
 DECODER = ("clamp", "conv", "relu", *("block", "block", "block", "up", "conv") * 3, "block", "conv")
 

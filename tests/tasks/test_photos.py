@@ -1,5 +1,6 @@
 import io
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,9 +21,9 @@ def encoded(image: Image.Image, format: str = "PNG", **options: object) -> bytes
     return buffer.getvalue()
 
 
-def halves(mode: str, left: object, right: object, size: tuple[int, int] = (256, 256)) -> Image.Image:
-    image = Image.new(mode, size, left)  # type: ignore[arg-type]
-    image.paste(right, (size[0] // 2, 0, *size))  # type: ignore[arg-type]
+def halves(mode: str, left: Any, right: Any, size: tuple[int, int] = (256, 256)) -> Image.Image:
+    image = Image.new(mode, size, left)
+    image.paste(right, (size[0] // 2, 0, *size))
     return image
 
 
