@@ -66,7 +66,8 @@ def record_listing(context: Context, listed: Sequence[Listed], *, complete: bool
         before = catalog.rows(connection, "SELECT listing, path, product, item_id FROM listed")
     changed = changes(listed, before, complete=complete)
     if changed:
-        ledger.write(context.lake, "listed", context.run_id, [{**row, "run_id": context.run_id} for row in changed])
+        stamped = [{**row, "run_id": context.run_id} for row in changed]
+        ledger.write(context.lake, "listed", context.run_id, "listed", stamped)
 
 
 def four_stages(context: Context, runner: TaskRunner[Any], listed: Sequence[Listed], steps: list[Step]) -> None:

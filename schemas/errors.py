@@ -17,6 +17,10 @@ class LakeError(ProjectError):
     """A lake that cannot be opened, read or written."""
 
 
+class LakeBusy(LakeError):
+    """A lake that another process is writing to."""
+
+
 class VersionError(ProjectError):
     """A dataset version that is missing, taken, empty or damaged."""
 

@@ -15,7 +15,7 @@ from schemas.errors import LakeError, ProjectError
 from schemas.ledger import SCHEMAS, STAGES
 from schemas.settings import Pair
 from tasks import ledger
-from tasks.lake import Lake, swap, temporary_beside
+from tasks.lake import Lake, swap
 from tasks.ledger import Row
 from tasks.manifests import Manifest, sound_manifests
 
@@ -40,7 +40,7 @@ class QueryError(ProjectError):
 
 def plan(lake: Lake, fingerprints: Mapping[str, str], cuts: Pair) -> duckdb.DuckDBPyConnection:
     """Return an in-memory catalogue that reads the ledger in place, as it is now, under these settings."""
-    spill = {"temp_directory": str(lake.root / ".spill"), "max_temp_directory_size": SPILL}
+    spill = {"temp_directory": str(lake.unfinished), "max_temp_directory_size": SPILL}
     connection = duckdb.connect(":memory:", config={"threads": 2, **spill})
     _lay(connection, lake, fingerprints, cuts, [], copy=False)
     return connection
@@ -55,12 +55,17 @@ def rebuild(lake: Lake) -> None:
     """Build the snapshot from the ledger and the manifests alone, and swap it in for every reader at once."""
     run = ledger.newest_run(lake)
     fingerprints, cuts = _of_run(run) if run else ({}, Pair())
-    temporary = temporary_beside(lake.snapshot)
+    temporary = lake.temporary()
     try:
         with duckdb.connect(str(temporary), config={"threads": 2}) as connection:
             _lay(connection, lake, fingerprints, cuts, list(sound_manifests(lake)), copy=True)
             connection.execute("CHECKPOINT")
-        swap(lake.snapshot, temporary)
+        swap(lake, lake.snapshot, temporary)
+    except duckdb.Error as error:
+        raise LakeError(
+            f"lake {lake.root}: the catalogue cannot be written ({str(error).strip().splitlines()[0]}); mend that and "
+            "run the same command again, nothing is lost"
+        ) from None
     finally:
         temporary.unlink(missing_ok=True)
         Path(f"{temporary}.wal").unlink(missing_ok=True)

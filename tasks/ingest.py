@@ -47,7 +47,7 @@ def _take_in(lake: Lake, intake: Intake, root: Path, path: str) -> Row:
     data = _read(root, path, int(intake.max_megabytes * 1e6))
     decoded = decode_photo(data, intake)
     image_id = sha256(data)
-    put(lake.image(image_id, FORMATS[decoded.format]), data)
+    put(lake, lake.image(image_id, FORMATS[decoded.format]), data)
     height, width, _ = decoded.pixels.shape
     return {
         "image_id": image_id,

@@ -1,19 +1,22 @@
 """The lake on disk: whole files, written once and never changed. Put-if-absent is the only primitive."""
 
+import errno
 import fcntl
 import json
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from schemas.errors import LakeError
+from schemas.errors import LakeBusy, LakeError
 from schemas.ids import sha256
 
 SCHEMA = 1
 README = "A lake of the OmniRefiner data project. Written by `omnirefiner build`; look with `omnirefiner status`.\n"
+NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)  # said by disks that know no hard links
 
 
 @dataclass(frozen=True)
@@ -43,11 +46,34 @@ class Lake:
         """Return where the catalogue's snapshot lies."""
         return self.root / "catalog.duckdb"
 
+    @property
+    def unfinished(self) -> Path:
+        """Return the folder of files that are still being written; the next writer clears what a dead one left."""
+        return self.root / ".tmp"
+
+    def temporary(self) -> Path:
+        """Return an unused name for a file that is to be written and then given its place."""
+        with told(self):
+            _make_folder(self.unfinished)
+        return self.unfinished / f"{os.getpid()}-{secrets.token_hex(8)}"
+
     def put_artifact(self, data: bytes, extension: str) -> str:
         """Store `data` under its digest and return the digest."""
         digest = sha256(data)
-        put(self.artifact(digest, extension), data)
+        put(self, self.artifact(digest, extension), data)
         return digest
+
+
+@contextmanager
+def told(lake: Lake) -> Iterator[None]:
+    """Turn the disk's troubles (full, read-only, gone) into a LakeError that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        what = f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror or error)
+        raise LakeError(
+            f"lake {lake.root}: {what}; mend that and run the same command again, nothing is lost"
+        ) from error
 
 
 def open_lake(root: Path) -> Lake:
@@ -59,95 +85,98 @@ def open_lake(root: Path) -> Lake:
         raise LakeError(f"lake {root}: there is none; make one with `omnirefiner build PHOTOS --lake {root}`") from None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise LakeError(f"lake {root}: {marker.name} cannot be read ({error}); is this the right folder?") from None
-    if schema > SCHEMA:
+    if not isinstance(schema, int) or schema > SCHEMA:
         raise LakeError(f"lake {root}: it has schema {schema}, this code knows {SCHEMA}; update the project")
     return Lake(root.resolve())
 
 
 def create_lake(root: Path) -> Lake:
     """Return the lake at `root`, made where there is none. Raises LakeError where another thing is in the way."""
-    marker = root / "lake.json"
-    try:
-        if not marker.exists():
-            if root.exists() and any(not path.name.startswith(".tmp-") for path in root.iterdir()):
-                raise LakeError(f"lake {root}: the folder holds other things; choose an empty or a new one")
-            put(marker, (json.dumps({"schema": SCHEMA, "about": README.strip()}) + "\n").encode())
-    except OSError as error:
-        raise LakeError(f"lake {root}: cannot be written ({error.strerror}); check the path and its rights") from None
+    lake, marker = Lake(root), root / "lake.json"
+    if not marker.exists():
+        with told(lake):
+            occupied = root.exists() and any(path != lake.unfinished for path in root.iterdir())
+        if occupied:
+            raise LakeError(f"lake {root}: the folder holds other things; choose an empty or a new one")
+        try:
+            put(lake, marker, (json.dumps({"schema": SCHEMA, "about": README.strip()}) + "\n").encode())
+        except LakeError:
+            if not marker.exists():  # it may: another build made the lake at the same moment
+                raise
     return open_lake(root)
 
 
 @contextmanager
 def writing(lake: Lake) -> Iterator[None]:
-    """Hold the lake's only writer's place. The kernel frees it when a process dies, however it dies."""
-    try:
+    """Hold the lake's only writer's place, and clear what a dead writer left unfinished.
+
+    The kernel frees the place when a process dies, however it dies. Raises LakeBusy where another process holds it.
+    """
+    with told(lake):
         file = (lake.root / ".writer").open("a+")
-    except OSError as error:
-        raise LakeError(f"lake {lake.root}: cannot be written ({error.strerror}); check its rights") from None
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             file.seek(0)
-            raise LakeError(
-                f"lake {lake.root}: process {file.read().strip() or '?'} is writing to it; wait for it to end"
-            ) from None
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
+            raise LakeBusy(f"lake {lake.root}: process {file.read().strip() or '?'} is writing to it") from None
+        with told(lake):
+            file.truncate(0)
+            file.write(str(os.getpid()))
+            file.flush()
+        shutil.rmtree(lake.unfinished, ignore_errors=True)
         yield
 
 
-def put(path: Path, data: bytes) -> bool:
+def put(lake: Lake, path: Path, data: bytes) -> bool:
     """Write a whole file durably where there is none, and say whether there was none. Never overwrites."""
     if path.exists():
         return False
-    return put_file(path, write_beside(path, data))
-
-
-def put_file(path: Path, temporary: Path) -> bool:
-    """Give a finished, synced file in the same folder its name where that is free, and say whether it was."""
+    temporary = lake.temporary()
     try:
-        os.link(temporary, path)  # fails where the name is taken, unlike rename
-    except FileExistsError:
-        return False
-    finally:
-        temporary.unlink()
-    _sync_folder(path.parent)
-    return True
-
-
-def swap(path: Path, replacement: Path) -> None:
-    """Put a finished file in the place of `path`, at once for every reader."""
-    _sync_file(replacement)
-    replacement.replace(path)
-    _sync_folder(path.parent)
-
-
-def write_beside(path: Path, data: bytes) -> Path:
-    """Write `data`, synced, under a temporary name in the folder of `path`."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = temporary_beside(path)
-    try:
-        with temporary.open("xb") as file:
+        with told(lake), temporary.open("xb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-    except OSError:
+        return put_file(lake, path, temporary)
+    finally:
         with suppress(OSError):
             temporary.unlink()
-        raise
-    return temporary
 
 
-def temporary_beside(path: Path) -> Path:
-    """Return an unused name in the folder of `path`, so that it can be renamed there."""
-    return path.with_name(f".tmp-{os.getpid()}-{secrets.token_hex(6)}-{path.name[-40:]}")
+def put_file(lake: Lake, path: Path, temporary: Path) -> bool:
+    """Give a finished, synced file its name where that is free, and say whether it was. `temporary` may remain."""
+    with told(lake):
+        _make_folder(path.parent)
+        try:
+            os.link(temporary, path)  # fails where the name is taken, unlike rename
+        except FileExistsError:
+            return False
+        except OSError as error:
+            if error.errno not in NO_LINKS:
+                raise
+            if path.exists():
+                return False
+            temporary.replace(path)  # the lake has one writer, and equal names mean equal bytes
+        _sync_folder(path.parent)
+        return True
 
 
-def _sync_file(path: Path) -> None:
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
+def swap(lake: Lake, path: Path, replacement: Path) -> None:
+    """Put a finished file in the place of `path`, at once for every reader."""
+    with told(lake):
+        with replacement.open("rb") as file:
+            os.fsync(file.fileno())
+        replacement.replace(path)
+        _sync_folder(path.parent)
+
+
+def _make_folder(folder: Path) -> None:
+    """Make a folder and those above it, each durably entered in the one above."""
+    if not folder.is_dir():
+        _make_folder(folder.parent)
+        folder.mkdir(exist_ok=True)
+        _sync_folder(folder.parent)
 
 
 def _sync_folder(folder: Path) -> None:

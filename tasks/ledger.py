@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from schemas.ids import sha256
+from schemas.ids import digest
 from schemas.ledger import SCHEMAS
 from schemas.records import EngineFailure, Refusal
 from tasks.lake import Lake, put
@@ -37,16 +37,17 @@ def append(lake: Lake, stage: str, run_id: str, fingerprint: str, rows: Sequence
     """Write a chunk's rows as one file, at once and durably. `seconds` is the work they took, shared out evenly."""
     stamp = {"fingerprint": fingerprint, "run_id": run_id, "at": datetime.datetime.now(datetime.UTC),
              "seconds": seconds / max(1, len(rows))}  # fmt: skip
-    write(lake, stage, run_id, [{**row, **stamp} for row in rows])
+    # named by its items: a chunk that is tried again, or on another machine, cannot answer them twice
+    name = digest(fingerprint, *sorted({row["item_id"] for row in rows}))
+    write(lake, stage, run_id, name, [{**row, **stamp} for row in rows])
 
 
-def write(lake: Lake, stage: str, run_id: str, rows: Sequence[Row]) -> None:
-    """Write complete rows as one file of the stage's folder, named by run and content."""
+def write(lake: Lake, stage: str, run_id: str, name: str, rows: Sequence[Row]) -> None:
+    """Write complete rows as one file of the stage's folder, once for a run and a name."""
     _refuse_unknown_columns(stage, rows)
     buffer = io.BytesIO()
     pq.write_table(pa.Table.from_pylist(list(rows), schema=SCHEMAS[stage]), buffer, compression="zstd")
-    data = buffer.getvalue()
-    put(lake.root / "ledger" / stage / f"{run_id}-{sha256(data)[:16]}.parquet", data)
+    put(lake, lake.root / "ledger" / stage / f"{run_id}-{name[:16]}.parquet", buffer.getvalue())
 
 
 def files(lake: Lake, stage: str) -> list[Path]:

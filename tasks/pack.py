@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from schemas.ids import canonical, sha256
 from tasks.codecs import encode_jpeg, load_photo
-from tasks.lake import Lake, put, put_file, temporary_beside
+from tasks.lake import Lake, put, put_file, told
 from tasks.ledger import Row
 
 PARTS = ("input.webp", "json", "mask.png", "reference.jpg", "target.webp")  # in every sample, in this order
@@ -45,14 +45,12 @@ class Shard:
 def pack_shard(lake: Lake, quadruplets: Sequence[Row], jpeg_quality: int) -> Shard:
     """Pack quadruplets (rows of the view, of one split group) into a shard: the same rows give the same bytes."""
     (split_group,) = {row["split_group"] for row in quadruplets}
-    folder = lake.root / "shards"
-    folder.mkdir(parents=True, exist_ok=True)
-    temporary = temporary_beside(folder / "shard.tar")
+    temporary = lake.temporary()
     reference = lru_cache(maxsize=64)(lambda digest: encode_jpeg(load_photo(lake, digest), jpeg_quality))
     hasher = hashlib.sha256()
     index: list[Row] = []
     try:
-        with temporary.open("xb") as file:
+        with told(lake), temporary.open("xb") as file:
 
             def write(data: bytes) -> None:
                 file.write(data)
@@ -73,8 +71,8 @@ def pack_shard(lake: Lake, quadruplets: Sequence[Row], jpeg_quality: int) -> Sha
             os.fsync(file.fileno())
         digest = hasher.hexdigest()
         index_path = lake.shard(digest).with_suffix(".parquet")
-        put(index_path, _index(index))
-        put_file(lake.shard(digest), temporary)
+        put(lake, index_path, _index(index))
+        put_file(lake, lake.shard(digest), temporary)
     finally:
         temporary.unlink(missing_ok=True)
     return Shard(digest, sha256(index_path.read_bytes()), len(index), size, split_group, jpeg_quality)

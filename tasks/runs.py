@@ -25,7 +25,7 @@ def start_run(
         "fingerprints": canonical(dict(fingerprints)),
         "code": code_version(),
     }
-    ledger.write(lake, "runs", run_id, [row])
+    ledger.write(lake, "runs", run_id, "started", [row])
 
 
 def finish_run(lake: Lake, run_id: str, status: str, steps: Sequence[Step]) -> None:
@@ -37,4 +37,4 @@ def finish_run(lake: Lake, run_id: str, status: str, steps: Sequence[Step]) -> N
         "status": status,
         "steps": canonical([step.model_dump() for step in steps]),
     }
-    ledger.write(lake, "runs", run_id, [row])
+    ledger.write(lake, "runs", run_id, "finished", [row])

@@ -101,7 +101,7 @@ def write_manifest(
         "published_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
     manifest["seal"] = seal(manifest)
-    if not put(lake.manifest(name), (json.dumps(manifest, indent=1, sort_keys=True) + "\n").encode()):
+    if not put(lake, lake.manifest(name), (json.dumps(manifest, indent=1, sort_keys=True) + "\n").encode()):
         raise VersionError(f"version '{name}': somebody else published it meanwhile; choose another name")
     return manifest
 

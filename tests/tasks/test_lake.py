@@ -1,4 +1,6 @@
+import errno
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +11,7 @@ from hypothesis import strategies as st
 
 from schemas.errors import LakeError
 from schemas.ids import sha256
-from tasks.lake import Lake, create_lake, open_lake, put, swap, temporary_beside, writing
+from tasks.lake import Lake, create_lake, open_lake, put, swap, writing
 
 
 @pytest.fixture
@@ -17,12 +19,31 @@ def lake(tmp_path: Path) -> Lake:
     return create_lake(tmp_path / "lake")
 
 
-def test_put_never_overwrites(tmp_path: Path) -> None:
-    path = tmp_path / "a" / "file"
-    assert put(path, b"first")
-    assert not put(path, b"second")
+def test_put_never_overwrites_and_leaves_nothing_beside(lake: Lake) -> None:
+    path = lake.root / "a" / "b" / "file"
+    assert put(lake, path, b"first")
+    assert not put(lake, path, b"second")
     assert path.read_bytes() == b"first"
     assert [entry.name for entry in path.parent.iterdir()] == ["file"]
+    assert list(lake.unfinished.iterdir()) == []
+
+
+def test_put_works_on_a_disk_without_hard_links(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_links(*_: object) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", no_links)
+    path = lake.root / "file"
+    assert put(lake, path, b"first")
+    assert not put(lake, path, b"second")
+    assert path.read_bytes() == b"first"
+    assert list(lake.unfinished.iterdir()) == []
+
+
+def test_a_writer_clears_what_a_dead_one_left_unfinished(lake: Lake) -> None:
+    lake.temporary().write_bytes(b"half a shard")
+    with writing(lake):
+        assert not lake.unfinished.exists()
 
 
 @given(data=st.binary(max_size=2000))
@@ -34,12 +55,12 @@ def test_an_artifact_lies_under_its_digest(tmp_path_factory: pytest.TempPathFact
     assert lake.put_artifact(data, "webp") == digest
 
 
-def test_swap_replaces_at_once(tmp_path: Path) -> None:
-    path = tmp_path / "file"
+def test_swap_replaces_at_once(lake: Lake) -> None:
+    path = lake.root / "file"
     path.write_bytes(b"old")
-    replacement = temporary_beside(path)
+    replacement = lake.temporary()
     replacement.write_bytes(b"new")
-    swap(path, replacement)
+    swap(lake, path, replacement)
     assert path.read_bytes() == b"new"
     assert not replacement.exists()
 
@@ -57,9 +78,17 @@ def test_a_folder_of_other_things_is_no_lake(tmp_path: Path) -> None:
         open_lake(tmp_path)
 
 
-def test_a_lake_of_a_newer_schema_is_refused(lake: Lake) -> None:
-    (lake.root / "lake.json").write_text(json.dumps({"schema": 99}))
-    with pytest.raises(LakeError, match="schema 99"):
+@pytest.mark.parametrize("schema", [99, "2", None, [1]])
+def test_a_lake_of_a_newer_schema_is_refused(lake: Lake, schema: object) -> None:
+    (lake.root / "lake.json").write_text(json.dumps({"schema": schema}))
+    with pytest.raises(LakeError, match="update the project"):
+        open_lake(lake.root)
+
+
+@pytest.mark.parametrize("marker", ["", "{", "[]", "7", '"lake"', "{}", "\x00"])
+def test_a_marker_that_says_nothing_is_no_lake(lake: Lake, marker: str) -> None:
+    (lake.root / "lake.json").write_text(marker)
+    with pytest.raises(LakeError, match="is this the right folder"):
         open_lake(lake.root)
 
 
@@ -71,7 +100,7 @@ with writing(open_lake(Path({str(lake.root)!r}))): pass
 """
     with writing(lake):
         second = subprocess.run([sys.executable, "-c", attempt], capture_output=True, text=True, check=False)
-    assert "LakeError" in second.stderr
+    assert "LakeBusy" in second.stderr
     assert "is writing to it" in second.stderr
     third = subprocess.run([sys.executable, "-c", attempt], capture_output=True, text=True, check=False)
     assert third.returncode == 0, third.stderr
