@@ -1,25 +1,31 @@
 """Build: from photos to quadruplets, in the four stages of the paper's method (OmniRefiner, figure 3)."""
 
+from __future__ import annotations
+
 import time
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import duckdb
 from prefect import flow
 from prefect.artifacts import create_table_artifact
 from prefect.task_runners import TaskRunner
 
-from flows.publish import publish
+from flows.hold import hold
+from flows.publish import publish_version
 from flows.runtime import Context, task_runner, work_through
 from schemas.settings import load_settings
 from tasks import catalog, ledger
 from tasks.fingerprints import fingerprints
-from tasks.lake import create_lake, writing
+from tasks.lake import create_lake
 from tasks.listing import Listed, changes, list_photos
 from tasks.plan import open_items
 from tasks.runs import finish_run, start_run
 from tasks.summary import Step, Summary, funnel
+
+SHOWN_AFTER = 20.0  # seconds of work that are worth a new snapshot of the catalogue before the end
 
 
 @flow(name="build", flow_run_name="build {photos}", persist_result=False, validate_parameters=False)
@@ -38,41 +44,51 @@ def build(
     settings = load_settings(profile, assignments)
     listed = list_photos(Path(photos), limit)
     the_lake = create_lake(Path(lake))
-    with writing(the_lake):
+    with hold(the_lake, settings.run.wait_for_lake):
         context = Context(the_lake, settings, ledger.next_run_id(the_lake), fingerprints(settings))
         start_run(context.lake, context.run_id, profile, settings, context.fingerprints, photos)
-        record_listing(context, listed, complete=limit is None)
+        if not the_lake.snapshot.exists():
+            catalog.rebuild(the_lake)  # so that questions can be asked from the start
         steps: list[Step] = []
         status = "stopped"
         try:
-            with task_runner(settings) as runner:
-                four_stages(context, runner, listed, steps)
+            with catalog.plan(the_lake, context.fingerprints, settings.pair) as plan, task_runner(settings) as runner:
+                record_listing(context, plan, listed, complete=limit is None)
+                four_stages(context, plan, runner, listed, steps)
             status = "finished"
         finally:
             finish_run(context.lake, context.run_id, status, steps)
             catalog.rebuild(the_lake)
+        if version is not None:
+            publish_version(the_lake, version)
     with catalog.read(the_lake) as connection:
-        summary = Summary(run_id=context.run_id, lake=the_lake.root, steps=steps, funnel=funnel(connection))
+        found = funnel(connection)
+    summary = Summary(run_id=context.run_id, lake=the_lake.root, steps=steps, funnel=found, version=version)
     _show(summary)
-    if version is not None:
-        publish(version, lake)
-        summary.version = version
     return summary
 
 
-def record_listing(context: Context, listed: Sequence[Listed], *, complete: bool) -> None:
+def record_listing(
+    context: Context, plan: duckdb.DuckDBPyConnection, listed: Sequence[Listed], *, complete: bool
+) -> None:
     """Record what the folder or manifest lists now, where that differs from what it listed before."""
-    with catalog.plan(context.lake, context.fingerprints, context.settings.pair) as connection:
-        before = catalog.rows(connection, "SELECT listing, path, product, item_id FROM listed")
+    before = catalog.rows(plan, "SELECT listing, path, product, item_id FROM listed")
     changed = changes(listed, before, complete=complete)
     if changed:
         stamped = [{**row, "run_id": context.run_id} for row in changed]
         ledger.write(context.lake, "listed", context.run_id, "listed", stamped)
+        catalog.refresh(plan, context.lake, "listed")
 
 
-def four_stages(context: Context, runner: TaskRunner[Any], listed: Sequence[Listed], steps: list[Step]) -> None:
+def four_stages(
+    context: Context,
+    plan: duckdb.DuckDBPyConnection,
+    runner: TaskRunner[Any],
+    listed: Sequence[Listed],
+    steps: list[Step],
+) -> None:
     """Run intake and the four stages, each on the items that have no answer yet; append a step for each."""
-    stage = partial(_stage, context, runner, steps)
+    stage = partial(_stage, context, plan, runner, steps)
 
     # Intake: files become images by their digest, upright, in an aspect bucket, in a split group for good.
     stage("ingest", listed=listed)
@@ -94,6 +110,7 @@ def four_stages(context: Context, runner: TaskRunner[Any], listed: Sequence[List
 
 def _stage(
     context: Context,
+    plan: duckdb.DuckDBPyConnection,
     runner: TaskRunner[Any],
     steps: list[Step],
     name: str,
@@ -102,9 +119,11 @@ def _stage(
     at_once: bool = False,
 ) -> None:
     start = time.perf_counter()
-    with catalog.plan(context.lake, context.fingerprints, context.settings.pair) as connection:
-        items = open_items(connection, name, listed)
+    items = open_items(plan, name, listed)
     tally = work_through(context, runner, name, items, at_once=at_once)
+    catalog.refresh(plan, context.lake, name)
+    if time.perf_counter() - start > SHOWN_AFTER:
+        catalog.rebuild(context.lake)  # so that questions asked meanwhile see this stage
     steps.append(
         Step(
             stage=name,

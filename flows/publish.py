@@ -11,16 +11,17 @@ from prefect.futures import PrefectFuture
 from prefect.task_runners import TaskRunner
 from prefect.utilities.annotations import quote
 
+from flows.hold import hold
 from flows.progress import progress
 from flows.runtime import task_runner
 from schemas.errors import VersionError
 from schemas.settings import Settings
 from tasks import catalog, ledger
-from tasks.lake import Lake, open_lake, writing
+from tasks.lake import Lake, open_lake
 from tasks.ledger import Row
-from tasks.manifests import Manifest, manifests
+from tasks.manifests import Manifest, manifests, read_manifest
 from tasks.pack import Shard, pack_shard
-from tasks.versions import kept_shards, members, refuse_name, write_manifest
+from tasks.versions import is_cut_short, kept_shards, members, refuse_name, write_manifest
 
 
 @flow(name="publish", flow_run_name="publish {version}", persist_result=False, validate_parameters=False)
@@ -30,31 +31,50 @@ def publish(version: str, lake: str = "lake") -> Manifest:
     Shards of the newest version that would be packed the same today are kept; the rest is packed anew.
     """
     the_lake = open_lake(Path(lake))
-    refuse_name(the_lake, version)
-    with writing(the_lake):
-        run = ledger.newest_run(the_lake)
-        if run is None:
-            raise VersionError(f"lake {lake}: nothing was built yet; run `omnirefiner build PHOTOS` first")
-        if not ledger.is_finished(the_lake, run["run_id"]):
-            raise VersionError(
-                f"version '{version}': run {run['run_id']} did not finish; run its build again, then publish"
-            )
-        settings = Settings.model_validate_json(run["settings"])
-        with catalog.plan_of_run(the_lake, run) as connection:
-            samples = members(connection)
-        if not samples:
-            raise VersionError(
-                f"version '{version}': there are no quadruplets to publish, apart from any in the benchmark reserve; "
-                "`omnirefiner status` says where they stopped"
-            )
-        parent = next(reversed(manifests(the_lake)), None)
-        kept, unpacked = kept_shards(the_lake, parent, samples, settings.shards.jpeg_quality)
-        with task_runner(settings) as runner:
-            packed = _pack(the_lake, settings, runner, unpacked)
-        manifest = write_manifest(the_lake, version, [*kept, *packed], samples, parent, run)
-        catalog.rebuild(the_lake)
+    with hold(the_lake, settings_of(newest_run(the_lake)).run.wait_for_lake):
+        return publish_version(the_lake, version)
+
+
+def publish_version(lake: Lake, version: str) -> Manifest:
+    """Publish as the lake's writer. A version whose publishing was cut short at the very end is completed."""
+    refuse_name(lake, version)
+    if is_cut_short(lake, version):
+        catalog.rebuild(lake)
+        return read_manifest(lake, version)
+    run = newest_run(lake)
+    if not ledger.is_finished(lake, run["run_id"]):
+        raise VersionError(
+            f"version '{version}': run {run['run_id']} did not finish; run its build again, then publish"
+        )
+    settings = settings_of(run)
+    with catalog.plan_of_run(lake, run) as connection:
+        samples = members(connection)
+    if not samples:
+        raise VersionError(
+            f"version '{version}': there are no quadruplets to publish, apart from any in the benchmark reserve; "
+            "`omnirefiner status` says where they stopped"
+        )
+    parent = next(reversed(manifests(lake)), None)
+    kept, unpacked = kept_shards(lake, parent, samples, settings.shards.jpeg_quality)
+    with task_runner(settings) as runner:
+        packed = _pack(lake, settings, runner, unpacked)
+    manifest = write_manifest(lake, version, [*kept, *packed], samples, parent, run)
+    catalog.rebuild(lake)
     create_table_artifact(key="shards", table=manifest["shards"], description=f"Shards of version {version}")
     return manifest
+
+
+def newest_run(lake: Lake) -> Row:
+    """Return the row of the newest run. Raises VersionError where nothing was built yet."""
+    run = ledger.newest_run(lake)
+    if run is None:
+        raise VersionError(f"lake {lake.root}: nothing was built yet; run `omnirefiner build PHOTOS` first")
+    return run
+
+
+def settings_of(run: Row) -> Settings:
+    """Return the settings that a run recorded."""
+    return Settings.model_validate_json(run["settings"])
 
 
 def _pack(lake: Lake, settings: Settings, runner: TaskRunner[Any], samples: Sequence[Row]) -> list[Shard]:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from prefect import task
-from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.futures import PrefectFuture
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
@@ -89,12 +88,10 @@ def work_through(
     if not items:
         return total
     limit = context.settings.run.failures_in_a_row
-    artifact: Any = create_progress_artifact(progress=0.0, key=f"{stage}-progress", description=f"{len(items)} items")
     with progress(stage, len(items)) as advance:
         for tally in _in_chunks(context, runner, stage, items, len(items) if at_once else FIRST_CHUNK):
             total = total.plus(tally)
             advance(tally.items, _note(total))
-            update_progress_artifact(artifact, progress=100 * total.items / len(items))
             if total.failed_last >= limit:
                 raise StageStopped(
                     f"stage {stage}: stopped after {total.failed_last} failures in a row, the last: "

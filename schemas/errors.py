@@ -21,6 +21,10 @@ class LakeBusy(LakeError):
     """A lake that another process is writing to."""
 
 
+class PrefectError(ProjectError):
+    """A Prefect server that does not start or answer."""
+
+
 class VersionError(ProjectError):
     """A dataset version that is missing, taken, empty or damaged."""
 

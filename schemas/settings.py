@@ -22,6 +22,7 @@ class Intake(Record):
     max_aspect: Annotated[float, Field(ge=1)] = 3.0
     max_megapixels: Annotated[float, Field(gt=0)] = 100.0
     max_megabytes: Annotated[float, Field(gt=0)] = 50.0
+    max_seconds: Annotated[float, Field(gt=0, le=3600)] = 20.0  # of processor time to decode one photo
 
 
 class Splits(Record):
@@ -91,6 +92,7 @@ class Run(Record):
     workers: Annotated[int, Field(ge=1, le=256)] = 2
     chunk_seconds: Annotated[float, Field(gt=0)] = 3.0  # of work in one task
     failures_in_a_row: Annotated[int, Field(ge=1)] = 20  # then the stage stops
+    wait_for_lake: Annotated[float, Field(ge=0)] = 0.0  # seconds, while another process writes to it; 0: refuse
 
 
 class Settings(Record):

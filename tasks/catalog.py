@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from tasks.manifests import Manifest, sound_manifests
 SQL = (Path(__file__).parents[1] / "schemas" / "catalog.sql").read_text()
 
 NOW = pa.schema([("stage", pa.string()), ("fingerprint", pa.string())])
+UNREADABLE = ("its ledger cannot be read", "restore that file")
 SPILL = "10GB"  # that a question may take of the disk
 
 VERSIONS = pa.schema([
@@ -42,8 +43,15 @@ def plan(lake: Lake, fingerprints: Mapping[str, str], cuts: Pair) -> duckdb.Duck
     """Return an in-memory catalogue that reads the ledger in place, as it is now, under these settings."""
     spill = {"temp_directory": str(lake.unfinished), "max_temp_directory_size": SPILL}
     connection = duckdb.connect(":memory:", config={"threads": 2, **spill})
-    _lay(connection, lake, fingerprints, cuts, [], copy=False)
+    with _told(lake, *UNREADABLE):
+        _lay(connection, lake, fingerprints, cuts, [], copy=False)
     return connection
+
+
+def refresh(connection: duckdb.DuckDBPyConnection, lake: Lake, stage: str) -> None:
+    """Let a plan see what was written to a stage's ledger since it was made."""
+    with _told(lake, *UNREADABLE):
+        _lay_ledger(connection, lake, stage, copy=False)
 
 
 def plan_of_run(lake: Lake, run: Row) -> duckdb.DuckDBPyConnection:
@@ -57,15 +65,13 @@ def rebuild(lake: Lake) -> None:
     fingerprints, cuts = _of_run(run) if run else ({}, Pair())
     temporary = lake.temporary()
     try:
-        with duckdb.connect(str(temporary), config={"threads": 2}) as connection:
+        with (
+            _told(lake, "its catalogue cannot be made", "mend that and run `omnirefiner rebuild`, nothing is lost"),
+            duckdb.connect(str(temporary), config={"threads": 2}) as connection,
+        ):
             _lay(connection, lake, fingerprints, cuts, list(sound_manifests(lake)), copy=True)
             connection.execute("CHECKPOINT")
         swap(lake, lake.snapshot, temporary)
-    except duckdb.Error as error:
-        raise LakeError(
-            f"lake {lake.root}: the catalogue cannot be written ({str(error).strip().splitlines()[0]}); mend that and "
-            "run the same command again, nothing is lost"
-        ) from None
     finally:
         temporary.unlink(missing_ok=True)
         Path(f"{temporary}.wal").unlink(missing_ok=True)
@@ -117,27 +123,38 @@ def _lay(
     *,
     copy: bool,
 ) -> None:
-    kind = "TABLE" if copy else "VIEW"
-    try:
-        for stage in (*STAGES, "listed", "runs"):
-            paths = [str(path) for path in ledger.files(lake, stage)]
-            if paths:
-                quoted = ", ".join("'" + path.replace("'", "''") + "'" for path in paths)
-                # nobody asks the snapshot for vectors, and they would be most of it
-                columns = "* REPLACE (NULL::BLOB AS vector)" if copy and stage == "embed" else "*"
-                source = f"read_parquet([{quoted}], hive_partitioning = false)"
-                connection.execute(f"CREATE {kind} ledger_{stage} AS SELECT {columns} FROM {source}")
-            else:
-                _table(connection, f"ledger_{stage}", SCHEMAS[stage].empty_table())
-    except duckdb.Error as error:
-        first = str(error).strip().splitlines()[0]
-        raise LakeError(f"lake {lake.root}: its ledger cannot be read ({first}); restore that file") from None
+    for stage in (*STAGES, "listed", "runs"):
+        _lay_ledger(connection, lake, stage, copy=copy)
     now = {"stage": list(fingerprints), "fingerprint": list(fingerprints.values())}
     _table(connection, "settings_now", pa.table(now, schema=NOW))
     least = {"same_product": cuts.min_same_product, "style": cuts.min_style, "viewpoint": cuts.min_viewpoint}
     _table(connection, "cuts", pa.Table.from_pylist([least]))
     _lay_versions(connection, lake, manifests)
     connection.execute(SQL)
+
+
+def _lay_ledger(connection: duckdb.DuckDBPyConnection, lake: Lake, stage: str, *, copy: bool) -> None:
+    paths = [str(path) for path in ledger.files(lake, stage)]
+    quoted = ", ".join("'" + path.replace("'", "''") + "'" for path in paths)
+    source = f"read_parquet([{quoted}], hive_partitioning = false)" if paths else f"nothing_in_{stage}"
+    if not paths:
+        _table(connection, source, SCHEMAS[stage].empty_table())
+    if copy:
+        # nobody asks the snapshot for vectors, and they would be most of it
+        columns = "* REPLACE (NULL::BLOB AS vector)" if stage == "embed" else "*"
+        connection.execute(f"CREATE TABLE ledger_{stage} AS SELECT {columns} FROM {source}")
+    else:
+        connection.execute(f"CREATE OR REPLACE VIEW ledger_{stage} AS SELECT * FROM {source}")
+
+
+@contextmanager
+def _told(lake: Lake, what: str, next_step: str) -> Iterator[None]:
+    """Turn DuckDB's troubles with the lake's files into a LakeError."""
+    try:
+        yield
+    except duckdb.Error as error:
+        first = str(error).strip().splitlines()[0]
+        raise LakeError(f"lake {lake.root}: {what} ({first}); {next_step}") from None
 
 
 def _lay_versions(connection: duckdb.DuckDBPyConnection, lake: Lake, manifests: Sequence[Manifest]) -> None:
@@ -164,5 +181,5 @@ def _lay_versions(connection: duckdb.DuckDBPyConnection, lake: Lake, manifests: 
 
 def _table(connection: duckdb.DuckDBPyConnection, name: str, table: pa.Table) -> None:
     connection.register("incoming", table)
-    connection.execute(f"CREATE TABLE {name} AS SELECT * FROM incoming")
+    connection.execute(f"CREATE TABLE IF NOT EXISTS {name} AS SELECT * FROM incoming")
     connection.unregister("incoming")

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from schemas.errors import VersionError
 from schemas.ids import digest, sha256
-from tasks.catalog import rows
+from tasks import catalog
 from tasks.code import code_version
 from tasks.lake import Lake, put
 from tasks.ledger import Row
@@ -28,13 +28,21 @@ def refuse_name(lake: Lake, name: str) -> None:
     """Raise VersionError where a name cannot be a version's, or is taken: versions are immutable."""
     if not NAME.fullmatch(name):
         raise VersionError(f"version '{name}': a name has letters, digits, '.', '_', '-', at most 64; choose another")
-    if lake.manifest(name).exists():
+    if lake.manifest(name).exists() and not is_cut_short(lake, name):
         raise VersionError(f"version '{name}': the name is taken and versions never change; choose another")
+
+
+def is_cut_short(lake: Lake, name: str) -> bool:
+    """Say whether a version has its manifest and not yet its place in the catalogue, the last step of publishing."""
+    if not (lake.manifest(name).exists() and lake.snapshot.exists()):
+        return False
+    with catalog.read(lake) as connection:
+        return not catalog.rows(connection, "SELECT 1 FROM versions WHERE version = ?", [name])
 
 
 def members(connection: duckdb.DuckDBPyConnection) -> list[Row]:
     """Return the quadruplets that a version is made of: accepted, and not in the benchmark reserve."""
-    return rows(
+    return catalog.rows(
         connection,
         "SELECT * FROM quadruplets WHERE accepted AND split_group <> 'benchmark' ORDER BY quadruplet_id",
     )

@@ -3,6 +3,7 @@
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,7 @@ os.environ["PREFECT_HOME"] = tempfile.mkdtemp(prefix="omnirefiner-prefect-")
 os.environ.setdefault("PREFECT_LOGGING_LEVEL", "CRITICAL")
 
 from flows.build import build
+from flows.server import start
 from tasks.engines.load import one_thread_each
 from tasks.lake import Lake, open_lake
 from tasks.render.photos import render_set
@@ -41,7 +43,18 @@ def rendered(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def built(rendered: Path, tmp_path_factory: pytest.TempPathFactory) -> Built:
+def prefect() -> Iterator[str]:
+    """One Prefect server for all tests and for the commands that they start: its API's URL."""
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    url = start()
+    os.environ["PREFECT_API_URL"] = url
+    with temporary_settings({PREFECT_API_URL: url}):
+        yield url
+
+
+@pytest.fixture(scope="session")
+def built(rendered: Path, prefect: str, tmp_path_factory: pytest.TempPathFactory) -> Built:
     """A lake built from the rendered photos and published as v1. Not to be changed: see `copied`."""
     root = tmp_path_factory.mktemp("built") / "lake"
     summary = build(str(rendered), str(root), assignments=SMALL, version="v1")

@@ -29,7 +29,7 @@ def take_in(lake: Lake, run_id: str, sources: list[Row], gone: tuple[Row, ...] =
     rows = [(row, row["item_id"]) for row in sources] + [(row, None) for row in gone]
     listed = [{"listing": "/photos", "path": row["path"], "product": row["product"], "item_id": item_id,
                "run_id": run_id} for row, item_id in rows]  # fmt: skip
-    ledger.write(lake, "listed", run_id, listed)
+    ledger.write(lake, "listed", run_id, "listed", listed)
 
 
 def ask(lake: Lake, sql: str, now: Mapping[str, str] = NOW) -> list[Row]:
@@ -55,7 +55,7 @@ def test_a_changed_file_shows_what_it_holds_now(lake: Lake) -> None:
     assert ask(lake, "SELECT image_id FROM sources") == [{"image_id": "new"}]
     assert len(ask(lake, "SELECT image_id FROM all_sources")) == 2
     old = {"listing": "/photos", "path": "mug/a.jpg", "product": "mug", "item_id": "source-mug/a.jpg-old-mug"}
-    ledger.write(lake, "listed", "000003", [{**old, "run_id": "000003"}])  # it went back to what it was
+    ledger.write(lake, "listed", "000003", "listed", [{**old, "run_id": "000003"}])  # it went back to what it was
     assert ask(lake, "SELECT image_id FROM sources") == [{"image_id": "old"}]
 
 
@@ -155,7 +155,7 @@ def test_a_wrong_question_is_told_in_one_error(lake: Lake) -> None:
 
 def test_runs_are_counted_whatever_the_clock_says(lake: Lake) -> None:
     assert ledger.next_run_id(lake) == "000001"
-    ledger.write(lake, "runs", "000007", [{"run_id": "000007", "event": "started"}])
+    ledger.write(lake, "runs", "000007", "started", [{"run_id": "000007", "event": "started"}])
     assert ledger.next_run_id(lake) == "000008"
     newest = ledger.newest_run(lake)
     assert newest is not None
