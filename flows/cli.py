@@ -5,7 +5,8 @@ import math
 import os
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -48,7 +49,7 @@ def main() -> None:
         raise KeyboardInterrupt
 
     signal.signal(signal.SIGINT, interrupt)
-    signal.signal(signal.SIGTERM, interrupt)  # so that the embedded server is shut down, too
+    signal.signal(signal.SIGTERM, interrupt)
     try:
         app()
     except ProjectError as error:
@@ -56,7 +57,7 @@ def main() -> None:
     except KeyboardInterrupt:
         _stopped()
     except Exception as error:
-        if interrupted:  # a signal to the whole group ends the embedded server first, and Prefect then misses it
+        if interrupted:  # Prefect wraps it on some paths
             _stopped()
         if isinstance(error, OSError):
             _give_up(f"{error.filename or 'the disk'}: {error.strerror or error}; mend that and run it again")
@@ -69,8 +70,8 @@ def main() -> None:
 
 
 def _stopped() -> NoReturn:
-    print("omnirefiner: stopped; run the same command again to go on where it was", file=sys.stderr)
-    sys.exit(130)
+    print("omnirefiner: stopped; run the same command again to go on where it was", file=sys.stderr, flush=True)
+    os._exit(130)  # at once: what was under way is written, and threads that still work are of no more use
 
 
 def _give_up(message: str) -> NoReturn:
@@ -104,19 +105,28 @@ def build(
         return
     from tasks.lake import Lake as TheLake
     from tasks.listing import list_photos
+    from tasks.settled import settled
     from tasks.versions import refuse_name
 
-    list_photos(photos, limit)  # before a server is started for nothing
+    listed = list_photos(photos, limit)
     if publish:
         refuse_name(TheLake(lake), publish)
-    print("Starting Prefect", file=sys.stderr)
-    from flows.build import build as flow
+    summary = settled(lake, settings, listed, complete=limit is None)
+    if summary is None:
+        with _prefect():
+            from flows.build import build as build_flow
 
-    summary = flow(str(photos), str(lake), profile, assignments or [], limit, publish)
+            summary = build_flow(str(photos), str(lake), profile, assignments or [], limit, publish)
+    elif publish:
+        _publish(publish, lake)
+        summary.version = publish
     if as_json:
         _print_json(summary.model_dump(mode="json"))
         raise typer.Exit(1 if summary.funnel.failures else 0)
-    _table("What this run did", [step.model_dump() for step in summary.steps])
+    if summary.steps:
+        _table("What this run did", [step.model_dump() for step in summary.steps])
+    else:
+        print(f"Nothing to do: run {summary.run_id} answered everything under these settings.")
     _funnel(summary.funnel)
     where = f" --lake {lake}" if lake != DEFAULT_LAKE else ""
     print(f"\nLake: {summary.lake}")
@@ -166,9 +176,7 @@ def publish(
     from tasks.versions import refuse_name
 
     refuse_name(open_lake(lake), version)
-    from flows.publish import publish as flow
-
-    manifest = flow(version, str(lake))
+    manifest = _publish(version, lake)
     if as_json:
         _print_json(manifest)
         return
@@ -176,6 +184,13 @@ def publish(
     _table(f"Version {version}", shards)
     print(f"{manifest['samples']} samples, {manifest['bytes'] / 1e6:.1f} MB in {len(shards)} shards: "
           f"{open_lake(lake).manifest(version)}")  # fmt: skip
+
+
+def _publish(version: str, lake: Path) -> Mapping[str, Any]:
+    with _prefect():
+        from flows.publish import publish as flow
+
+        return flow(version, str(lake))
 
 
 @app.command()
@@ -198,9 +213,10 @@ def _verify(version: str | None, lake: Path, as_json: bool = False) -> int:
     the_lake = open_lake(lake)
     if version:
         read_manifest(the_lake, version)
-    from flows.verify import verify as flow
+    with _prefect():
+        from flows.verify import verify as flow
 
-    manifests, findings = flow(version, str(lake))
+        manifests, findings = flow(version, str(lake))
     if as_json:
         _print_json({"versions": [m["name"] for m in manifests], "findings": [vars(f) for f in findings]})
     elif findings:
@@ -289,11 +305,12 @@ def rebuild(lake: Lake = DEFAULT_LAKE) -> None:
 
     Example: `omnirefiner rebuild --lake lake`
     """
+    from flows.hold import hold
     from tasks.catalog import rebuild as rebuild_catalog
-    from tasks.lake import open_lake, writing
+    from tasks.lake import open_lake
 
     the_lake = open_lake(lake)
-    with writing(the_lake):
+    with hold(the_lake, load_settings().run.wait_for_lake):
         rebuild_catalog(the_lake)
     print(f"The catalogue is as the ledger says: {the_lake.snapshot}")
 
@@ -321,6 +338,32 @@ def sheet(
         raise ProjectError(f"sheet: no quadruplets where {where}; see `omnirefiner status`")
     write_sheet(the_lake, found, out)
     print(f"{len(found)} quadruplets: {out}")
+
+
+@app.command()
+def report(
+    out: Annotated[Path, typer.Argument(help="The HTML file to write.")] = Path("report.html"),
+    lake: Lake = DEFAULT_LAKE,
+    version: Annotated[str | None, typer.Option(help="Of this version's samples, not of the newest run's.")] = None,
+    against: Annotated[str | None, typer.Option(help="And what was added and dropped since this other one.")] = None,
+    samples: Annotated[int, typer.Option(min=1, help="How many are shown in pictures, drawn by their digests.")] = 1000,
+) -> None:
+    """Write a report that opens offline: the funnel, distributions, timings, and samples to look through, in one file.
+
+    Example: `omnirefiner report v2.html --version v2 --against v1`
+    """
+    if against and not version:
+        raise ProjectError(f"report --against {against}: against it goes a version; name that with --version")
+    from flows.progress import progress
+    from tasks.lake import open_lake
+    from tasks.report import pictures_in, write_report
+    from tasks.report.figures import collect
+
+    the_lake = open_lake(lake)
+    figures = collect(the_lake, version, against, samples)
+    with progress("report", pictures_in(figures)) as advance:
+        write_report(the_lake, figures, out, advance)
+    print(f"{len(figures.samples)} of {figures.facts['total']} samples: {out}")
 
 
 @app.command()
@@ -371,23 +414,35 @@ def demo(folder: Annotated[Path, typer.Argument(help="Where to put photos and la
 
     Example: `omnirefiner demo`
     """
-    photos, lake, picture = folder / "photos", folder / "lake", folder / "sheet.jpg"
+    photos, lake, picture, page = folder / "photos", folder / "lake", folder / "sheet.jpg", folder / "report.html"
     if not (photos / "truth.jsonl").exists():  # written last
         render(photos)
     published = (lake / "versions" / "demo.json").exists()
     build(photos, lake, publish=None if published else "demo")
     sheet(picture, lake)
+    report(page, lake)
     _verify("demo", lake)
     print(f"""
 Photos:      {photos}
 Lake:        {lake}  (shards/, versions/demo.json, catalog.duckdb)
 Picture:     {picture}
+Report:      {page}  (open it in a browser)
 
 Next (after `. .venv/bin/activate`):
   omnirefiner status --lake {lake}
   omnirefiner query "SELECT task, category, count(*) AS n FROM quadruplets GROUP BY ALL ORDER BY n DESC" --lake {lake}
   omnirefiner why box-set0-00000/00.jpg --lake {lake}
   omnirefiner build YOUR_PHOTOS --lake lake""")
+
+
+@contextmanager
+def _prefect() -> Iterator[None]:
+    """Have a Prefect server at hand, before the flows are imported."""
+    print("Starting Prefect", file=sys.stderr)
+    from flows.server import server
+
+    with server():
+        yield
 
 
 def _funnel(found: Any) -> None:

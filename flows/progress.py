@@ -1,18 +1,14 @@
-"""How far a stage is: a bar on a terminal, plain lines elsewhere, and an artifact for those who look at Prefect.
-
-On standard error, so that results can be piped.
-"""
+"""How far a stage is: a bar on a terminal, plain lines elsewhere. On standard error, so that results can be piped."""
 
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Protocol
 
-from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-SAY_EVERY = 5.0  # seconds between plain lines, and between calls to Prefect's server
+LINE_EVERY = 5.0  # seconds between plain lines
 
 
 class Advance(Protocol):
@@ -25,23 +21,9 @@ class Advance(Protocol):
 def progress(title: str, total: int) -> Iterator[Advance]:
     """Show the progress of `total` items; the block is given a function to advance by items done."""
     console = Console(stderr=True)
-    with (_bar if console.is_terminal else _lines)(console, title, total) as show:
-        artifact: Any = None
-        done, told = 0, time.monotonic()
-
-        def advance(items: int, note: str = "") -> None:
-            nonlocal artifact, done, told
-            show(items, note)
-            done += items
-            if time.monotonic() - told >= SAY_EVERY:
-                told = time.monotonic()
-                artifact = artifact or create_progress_artifact(progress=0.0, key=f"{title.replace(' ', '-')}-progress")
-                update_progress_artifact(artifact, progress=100 * done / total)
-
-        yield advance
+    yield from _bar(console, title, total) if console.is_terminal else _lines(console, title, total)
 
 
-@contextmanager
 def _bar(console: Console, title: str, total: int) -> Iterator[Advance]:
     columns = (
         TextColumn("{task.description:<9}"),
@@ -59,7 +41,6 @@ def _bar(console: Console, title: str, total: int) -> Iterator[Advance]:
         yield advance
 
 
-@contextmanager
 def _lines(console: Console, title: str, total: int) -> Iterator[Advance]:
     start = said = time.monotonic()
     done = 0
@@ -68,7 +49,7 @@ def _lines(console: Console, title: str, total: int) -> Iterator[Advance]:
         nonlocal done, said
         done += items
         now = time.monotonic()
-        if done == total or now - said >= SAY_EVERY:
+        if done == total or now - said >= LINE_EVERY:
             said = now
             console.print(f"{title:<9} {done}/{total}  {now - start:.1f} s  {note}", highlight=False)
 
