@@ -1,6 +1,7 @@
 """The command `omnirefiner`: each command validates what it is given, does its work, and says what came of it."""
 
 import json
+import logging
 import math
 import os
 import signal
@@ -20,6 +21,7 @@ from schemas.settings import load_settings
 # Flows raise what went wrong and this command says it in one line; Prefect need not log it as a traceback too.
 os.environ.setdefault("PREFECT_LOGGING_LEVEL", "CRITICAL")
 os.environ.setdefault("PREFECT_LOGGING_INTERNAL_LEVEL", "CRITICAL")
+logging.getLogger("EventsWorker").setLevel(logging.CRITICAL)  # Prefect's, and under none of its settings
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -40,13 +42,17 @@ DEFAULT_LAKE = Path("lake")
 DEFAULT_PROFILE = "embedded"
 
 
+class Interrupted(BaseException):
+    """A signal to stop. No KeyboardInterrupt, for which Typer has an ending of its own."""
+
+
 def main() -> None:
     """Run the command; trouble that a person can mend ends in one line and exit code 2, an interruption in 130."""
     interrupted: list[int] = []
 
     def interrupt(number: int, _frame: object) -> NoReturn:
         interrupted.append(number)
-        raise KeyboardInterrupt
+        raise Interrupted
 
     signal.signal(signal.SIGINT, interrupt)
     signal.signal(signal.SIGTERM, interrupt)
@@ -54,7 +60,7 @@ def main() -> None:
         app()
     except ProjectError as error:
         _give_up(str(error))
-    except KeyboardInterrupt:
+    except Interrupted:
         _stopped()
     except Exception as error:
         if interrupted:  # Prefect wraps it on some paths

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from prefect import task
+from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.futures import PrefectFuture
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
@@ -31,6 +32,7 @@ from tasks.restore import restore
 
 FIRST_CHUNK = 2  # items, until it is known how long one takes
 LARGEST_CHUNK = 512
+TELL_EVERY = 5.0  # seconds between calls that tell Prefect's server how far a stage is
 DISK_TROUBLE = (errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EIO)
 
 
@@ -88,10 +90,16 @@ def work_through(
     if not items:
         return total
     limit = context.settings.run.failures_in_a_row
+    artifact: Any = None
+    told = time.monotonic()
     with progress(stage, len(items)) as advance:
         for tally in _in_chunks(context, runner, stage, items, len(items) if at_once else FIRST_CHUNK):
             total = total.plus(tally)
             advance(tally.items, _note(total))
+            if time.monotonic() - told > TELL_EVERY:
+                told = time.monotonic()
+                artifact = artifact or create_progress_artifact(progress=0.0, key=f"{stage}-progress")
+                update_progress_artifact(artifact, progress=100 * total.items / len(items))
             if total.failed_last >= limit:
                 raise StageStopped(
                     f"stage {stage}: stopped after {total.failed_last} failures in a row, the last: "
@@ -154,7 +162,7 @@ def answer_chunk(context: Context, stage: str, items: list[Row]) -> Tally:
     """Answer a chunk of items and write their rows as one file of the ledger."""
     one_thread_each()
     start = time.perf_counter()
-    found = _each(_answers(context, stage), items)
+    found = _each(answers(context, stage), items)
     seconds = time.perf_counter() - start
     ledger.append(context.lake, stage, context.run_id, context.fingerprints[stage], found, seconds)
     return tally_of(found, seconds)
@@ -174,7 +182,7 @@ def _each(answers: Callable[[list[Row]], Iterator[Row]], items: list[Row]) -> li
         return [not_answered(items[0]["item_id"], EngineFailure(f"{type(error).__name__}: {error}"))]
 
 
-def _answers(context: Context, stage: str) -> Callable[[list[Row]], Iterator[Row]]:
+def answers(context: Context, stage: str) -> Callable[[list[Row]], Iterator[Row]]:
     lake, settings = context.lake, context.settings
     match stage:
         case "ingest":

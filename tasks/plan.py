@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 
 import duckdb
 
@@ -11,54 +10,44 @@ from tasks.block import block_item
 from tasks.catalog import rows
 from tasks.ledger import Row
 from tasks.listing import Listed
-from tasks.restore import quadruplet_id
+from tasks.restore import SHOWN, quadruplet_id
+
+# Every item of a stage, each with what its task needs to know.
+ASKED = {
+    "embed": "SELECT image_id AS item_id, photo_sha256 FROM images",
+    "pair": "SELECT pair_id AS item_id, * FROM candidates",
+    "instruct": """SELECT pair_id AS item_id, candidates.* FROM candidates
+                   SEMI JOIN pairs ON pairs.pair_id = candidates.pair_id AND pairs.accepted""",
+    "edit": """SELECT edit_id AS item_id, any_value(i.target_id) AS target_id,
+                      any_value(i.instruction) AS instruction, any_value(t.photo_sha256) AS target_sha256
+               FROM instructions i JOIN images t ON t.image_id = i.target_id GROUP BY edit_id""",
+}
 
 
 def open_items(connection: duckdb.DuckDBPyConnection, stage: str, listed: Sequence[Listed] = ()) -> list[Row]:
     """Return the items of a stage that have neither answer nor refusal now, in order of their ids."""
-    finished = done(connection, stage)
-    items = [item for item in all_items(connection, stage, listed) if item["item_id"] not in finished]
+    match stage:
+        case "ingest":
+            answered = _answered_ids(connection, stage)
+            items = [one.row() for one in listed if one.item_id not in answered]
+        case "block":
+            answered = _answered_ids(connection, stage)
+            images = rows(connection, "SELECT image_id, product FROM images SEMI JOIN embeddings USING (image_id)")
+            ids = [block_item(row["image_id"], row["product"]) for row in images]
+            items = [{"item_id": item_id} for item_id in ids if item_id not in answered]
+        case "restore":  # what is shown is what makes the id
+            sql = f"SELECT * FROM triplets ANTI JOIN ({_answered(stage)}) USING ({', '.join(SHOWN)})"
+            found = {quadruplet_id(row): row for row in rows(connection, sql)}
+            items = [{"item_id": item_id, **row} for item_id, row in found.items()]
+        case _:
+            items = rows(connection, f"FROM ({ASKED[stage]}) ANTI JOIN ({_answered(stage)}) USING (item_id)")
     return sorted(items, key=lambda item: str(item["item_id"]))
 
 
-def all_items(connection: duckdb.DuckDBPyConnection, stage: str, listed: Sequence[Listed] = ()) -> list[Row]:
-    """Return every item of a stage, each with what its task needs to know."""
-    match stage:
-        case "ingest":
-            return [asdict(one) | {"item_id": one.item_id} for one in listed]
-        case "embed":
-            return rows(connection, "SELECT image_id AS item_id, photo_sha256 FROM images")
-        case "block":
-            found = rows(connection, "SELECT image_id, product FROM images SEMI JOIN embeddings USING (image_id)")
-            return [{"item_id": block_item(row["image_id"], row["product"])} for row in found]
-        case "pair":
-            return rows(connection, "SELECT pair_id AS item_id, * FROM candidates")
-        case "instruct":
-            return rows(
-                connection,
-                "SELECT pair_id AS item_id, candidates.* FROM candidates"
-                " SEMI JOIN pairs ON pairs.pair_id = candidates.pair_id AND pairs.accepted",
-            )
-        case "edit":
-            return rows(
-                connection,
-                """SELECT edit_id AS item_id, any_value(i.target_id) AS target_id,
-                          any_value(i.instruction) AS instruction, any_value(t.photo_sha256) AS target_sha256
-                   FROM instructions i JOIN images t ON t.image_id = i.target_id GROUP BY edit_id""",
-            )
-        case "restore":
-            found = rows(connection, "SELECT * FROM triplets")
-            return [{"item_id": quadruplet_id(row), **row} for row in found]
-        case _:
-            raise ValueError(f"no stage {stage!r}")
+def _answered(stage: str) -> str:
+    return f"""FROM ledger_{stage} WHERE status <> 'failed'
+               AND fingerprint = (SELECT fingerprint FROM settings_now WHERE stage = '{stage}')"""
 
 
-def done(connection: duckdb.DuckDBPyConnection, stage: str) -> set[str]:
-    """Return the ids of the stage's items that are answered or refused under this run's settings."""
-    found = rows(
-        connection,
-        f"SELECT DISTINCT item_id FROM ledger_{stage} WHERE status <> 'failed'"
-        " AND fingerprint = (SELECT fingerprint FROM settings_now WHERE stage = ?)",
-        [stage],
-    )
-    return {row["item_id"] for row in found}
+def _answered_ids(connection: duckdb.DuckDBPyConnection, stage: str) -> set[str]:
+    return {row["item_id"] for row in rows(connection, f"SELECT item_id FROM ({_answered(stage)})")}

@@ -12,6 +12,9 @@ from tasks.lake import Lake
 from tasks.ledger import Row, answered, not_answered
 
 VERSION = 1
+SHOWN = (  # columns of a triplet: all that this stage is shown
+    "reference_id", "target_id", "input_sha256", "target_sha256", "reference_sha256", "mask_sha256", "instruction",
+)  # fmt: skip
 
 
 def restore(lake: Lake, settings: Settings, items: Sequence[Row]) -> Iterator[Row]:
@@ -39,5 +42,4 @@ def _question(lake: Lake, item: Row) -> RestoreQuestion:
 
 def quadruplet_id(triplet: Row) -> str:
     """Return the id of a quadruplet: the digest of all that stage 4 is shown."""
-    shown = ("reference_id", "target_id", "input_sha256", "target_sha256", "reference_sha256", "mask_sha256")
-    return digest("quadruplet", *(triplet[key] for key in shown), triplet["instruction"])
+    return digest("quadruplet", *(triplet[key] for key in SHOWN))

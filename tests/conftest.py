@@ -12,6 +12,7 @@ import pytest
 # Prefect reads its home when it is imported: the tests have one of their own, and leave the user's alone
 os.environ["PREFECT_HOME"] = tempfile.mkdtemp(prefix="omnirefiner-prefect-")
 os.environ.setdefault("PREFECT_LOGGING_LEVEL", "CRITICAL")
+os.environ.setdefault("PREFECT_LOGGING_INTERNAL_LEVEL", "CRITICAL")
 
 from flows.build import build
 from flows.server import start

@@ -4,7 +4,9 @@ import fnmatch
 import multiprocessing
 import os
 import signal
+import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,10 @@ import flows.publish
 import flows.verify  # noqa: F401
 from benchmark.speed.stand_ins import stand_in
 from flows import cli
+from schemas.ledger import STAGES
+from tasks import catalog
+from tasks.lake import open_lake
+from tasks.manifests import read_manifest
 
 SETTINGS = ("--set", "intake.size=128", "--set", "intake.min_side=64", "--set", "shards.samples=5")
 
@@ -26,61 +32,124 @@ FORKED.set_forkserver_preload(["tests.flows.commands"])
 def command(moment: str, pattern: str, arguments: tuple[str, ...], said: Path) -> None:
     """Run the command in a process group of its own; what it says goes to a file.
 
-    `moment` is before, torn or after the naming of the first file of the lake that is named like `pattern`.
+    It meets its fate at the first file of the lake that is given a name like `pattern`: it is killed before or after,
+    or before while the file is torn in half, or pauses after.
     """
     os.setsid()
     for stream in (1, 2):
         os.dup2(os.open(said, os.O_WRONLY | os.O_CREAT | os.O_APPEND), stream)
-    die_at(moment, pattern)
+    meet_fate(moment, pattern)
     stand_in()
     sys.argv = ["omnirefiner", *arguments]
     cli.main()
 
 
-def die_at(moment: str, pattern: str) -> None:
-    """Die at the first file of the lake that is given a name like `pattern`."""
+def meet_fate(moment: str, pattern: str) -> None:
+    """Have the files of the lake that are named like `pattern` kill or pause this process."""
 
-    def deadly(name: str) -> None:
+    waiting = [pattern]
+
+    def fateful(name: str) -> None:
         real = getattr(os, name)
 
         def call(source: Path, target: Path, **options: Any) -> None:
-            doomed = fnmatch.fnmatch(str(target), f"*/lake/{pattern}")
-            if doomed and moment == "torn":
+            met = bool(waiting) and fnmatch.fnmatch(str(target), f"*/lake/{pattern}")
+            if met:
+                waiting.clear()
+            if met and moment == "torn":
                 os.truncate(source, Path(source).stat().st_size // 2)
-            if doomed and moment in ("before", "torn"):
+            if met and moment in ("before", "torn"):
                 os.killpg(0, signal.SIGKILL)
             real(source, target, **options)
-            if doomed:
-                os.killpg(0, signal.SIGKILL)
+            if met:
+                os.killpg(0, signal.SIGSTOP if moment == "pause" else signal.SIGKILL)
 
         setattr(os, name, call)
 
-    deadly("link")
-    deadly("replace")
+    fateful("link")
+    fateful("replace")
 
 
 class Runner:
-    """Runs commands; what they say goes to a file."""
+    """Runs commands; what they say goes to files."""
 
     def __init__(self, folder: Path) -> None:
-        self.said = folder / "said.txt"
+        self.folder = folder
+        self.count = 0
 
-    def start(self, *arguments: str, dies: tuple[str, str] = ("never", "-")) -> Any:
-        process = FORKED.Process(target=command, args=(*dies, arguments, self.said))
+    def start(self, *arguments: str, fate: tuple[str, str] = ("never", "-")) -> Any:
+        """Start a command; its `said` is the file of what it says."""
+        self.count += 1
+        said = self.folder / f"{self.count}.txt"
+        process: Any = FORKED.Process(target=command, args=(*fate, arguments, said))
+        process.said = said
         process.start()
         return process
 
-    def run(self, *arguments: str, dies: tuple[str, str] = ("never", "-"), kill_after: float | None = None) -> int:
-        """Return how a command ended."""
-        process = self.start(*arguments, dies=dies)
+    def run(self, *arguments: str, fate: tuple[str, str] = ("never", "-"), kill_after: float | None = None) -> int:
+        """Return how a command ended: well, or killed."""
+        process = self.start(*arguments, fate=fate)
         process.join(timeout=kill_after or 120)
         if process.is_alive():
             os.killpg(process.pid, signal.SIGKILL)
             process.join()
-        assert process.exitcode in (0, -signal.SIGKILL), self.said.read_text()
+        assert process.exitcode in (0, -signal.SIGKILL), process.said.read_text()
         return int(process.exitcode)
+
+    def refused(self, *arguments: str) -> str:
+        """Return the one line in which a command says why it gives up."""
+        process = self.start(*arguments)
+        process.join(timeout=120)
+        said: str = process.said.read_text()
+        assert process.exitcode == 2, said
+        assert "Traceback" not in said
+        return said.splitlines()[-1]
+
+    def build(self, photos: Path, lake: Path, *more: str, **fate: Any) -> int:
+        """Build."""
+        return self.run("build", str(photos), "--lake", str(lake), *SETTINGS, *more, **fate)
 
     def build_and_publish(self, photos: Path, lake: Path, **fate: Any) -> int:
         """Build, then publish v1; either may die."""
-        ended = self.run("build", str(photos), "--lake", str(lake), *SETTINGS, **fate)
-        return ended or self.run("publish", "v1", "--lake", str(lake), **fate)
+        return self.build(photos, lake, **fate) or self.run("publish", "v1", "--lake", str(lake), **fate)
+
+
+def ended(process: Any) -> int:
+    """Return how a process ended."""
+    process.join(timeout=60)
+    assert not process.is_alive(), process.said.read_text()
+    return int(process.exitcode)
+
+
+def wait_until_paused(process: Any) -> None:
+    """Wait until a process has stopped as it was told."""
+    for _ in range(600):
+        listed = ["ps", "-o", "stat=", "-p", str(process.pid)]
+        if subprocess.run(listed, check=False, capture_output=True, text=True).stdout.startswith("T"):
+            return
+        time.sleep(0.1)
+    raise TimeoutError(process.said.read_text())
+
+
+def content(lake: Path) -> dict[str, object]:
+    """Return all that a lake holds, times and runs apart."""
+    found: dict[str, object] = {}
+    with catalog.read(open_lake(lake)) as connection:
+        for stage in STAGES:
+            sql = f'SELECT * EXCLUDE (run_id, "at", seconds) FROM ledger_{stage} ORDER BY ALL'
+            found[stage] = [repr(row) for row in catalog.rows(connection, sql)]
+        for view in ("listed", "pairs", "quadruplets", "version_members"):
+            names = [row["column_name"] for row in catalog.rows(connection, f"DESCRIBE {view}")]
+            kept = ", ".join(f'"{name}"' for name in names if name not in ("run_id", "at", "seconds"))
+            found[view] = [repr(row) for row in catalog.rows(connection, f"SELECT {kept} FROM {view} ORDER BY ALL")]
+    manifest = read_manifest(open_lake(lake), "v1")
+    found["version"] = {key: manifest[key] for key in ("content", "samples", "bytes", "shards", "counts", "sequence")}
+    files = sorted(str(path.relative_to(lake)) for path in lake.rglob("*") if path.is_file())
+    found["files"] = [name for name in files if not name.startswith("ledger/")]
+    return found
+
+
+def nothing_is_lost(runner: Runner, lake: Path, uninterrupted: Path) -> None:
+    assert runner.run("verify", "--lake", str(lake)) == 0
+    for name, value in content(uninterrupted).items():
+        assert content(lake)[name] == value, name

@@ -24,3 +24,10 @@ def noise(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def runner(prefect: str, tmp_path_factory: pytest.TempPathFactory) -> Runner:
     return Runner(tmp_path_factory.mktemp("runner"))
+
+
+@pytest.fixture(scope="session")
+def uninterrupted(noise: Path, runner: Runner, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    lake = tmp_path_factory.mktemp("uninterrupted") / "lake"
+    assert runner.build_and_publish(noise, lake) == 0
+    return lake

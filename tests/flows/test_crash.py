@@ -4,13 +4,8 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
 from schemas.ids import stream
-from tasks import catalog
-from tasks.lake import open_lake
-from tasks.manifests import read_manifest
-from tests.flows.commands import Runner
+from tests.flows.commands import Runner, nothing_is_lost
 
 WRITES = (  # in the order in which a first build and a publishing make them
     "lake.json",
@@ -32,38 +27,6 @@ WRITES = (  # in the order in which a first build and a publishing make them
     "shards/*.tar",
     "versions/*.json",
 )
-STAGES = ("ingest", "embed", "block", "pair", "instruct", "edit", "restore")
-
-
-@pytest.fixture(scope="module")
-def uninterrupted(noise: Path, runner: Runner, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    lake = tmp_path_factory.mktemp("uninterrupted") / "lake"
-    assert runner.build_and_publish(noise, lake) == 0
-    return lake
-
-
-def content(lake: Path) -> dict[str, object]:
-    """Return all that a lake holds, times and runs apart."""
-    found: dict[str, object] = {}
-    with catalog.read(open_lake(lake)) as connection:
-        for stage in STAGES:
-            sql = f'SELECT * EXCLUDE (run_id, "at", seconds) FROM ledger_{stage} ORDER BY ALL'
-            found[stage] = [repr(row) for row in catalog.rows(connection, sql)]
-        for view in ("listed", "pairs", "quadruplets", "version_members"):
-            names = [row["column_name"] for row in catalog.rows(connection, f"DESCRIBE {view}")]
-            kept = ", ".join(f'"{name}"' for name in names if name not in ("run_id", "at", "seconds"))
-            found[view] = [repr(row) for row in catalog.rows(connection, f"SELECT {kept} FROM {view} ORDER BY ALL")]
-    manifest = read_manifest(open_lake(lake), "v1")
-    found["version"] = {key: manifest[key] for key in ("content", "samples", "bytes", "shards", "counts", "sequence")}
-    files = sorted(str(path.relative_to(lake)) for path in lake.rglob("*") if path.is_file())
-    found["files"] = [name for name in files if not name.startswith("ledger/")]
-    return found
-
-
-def nothing_is_lost(runner: Runner, lake: Path, uninterrupted: Path) -> None:
-    assert runner.run("verify", "--lake", str(lake)) == 0
-    for name, value in content(uninterrupted).items():
-        assert content(lake)[name] == value, name
 
 
 def deaths() -> Iterator[tuple[str, str]]:
@@ -78,7 +41,7 @@ def deaths() -> Iterator[tuple[str, str]]:
 def test_killed_at_every_kind_of_write(runner: Runner, noise: Path, uninterrupted: Path, tmp_path: Path) -> None:
     lake = tmp_path / "lake"
     for death in deaths():
-        assert runner.build_and_publish(noise, lake, dies=death) == -signal.SIGKILL, death
+        assert runner.build_and_publish(noise, lake, fate=death) == -signal.SIGKILL, death
     assert runner.build_and_publish(noise, lake) == 0
     nothing_is_lost(runner, lake, uninterrupted)
 
