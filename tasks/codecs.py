@@ -5,10 +5,15 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from schemas.records import Mask, Photo, Pixels
 from tasks.lake import Lake
+
+MOST_PIXELS = 2**24  # of the lake's own images; the largest bucket has 5 million
+MOST_SCANS = 16  # of its JPEGs, which have one
+START_OF_SCAN = b"\xff\xda"
 
 
 def encode_webp(pixels: Pixels) -> bytes:
@@ -26,16 +31,27 @@ def encode_mask(mask: Mask) -> bytes:
     return _encode(Image.fromarray(mask), "PNG", optimize=False, compress_level=6)
 
 
-def decode(data: bytes) -> Pixels:
-    """Decode one of the lake's own images to (H, W, 3) uint8 RGB."""
-    with Image.open(io.BytesIO(data), formats=("WEBP", "JPEG", "PNG")) as image:
-        return np.asarray(image.convert("RGB"))
+def decode(data: bytes, formats: tuple[str, ...] = ("WEBP", "JPEG", "PNG")) -> Pixels:
+    """Decode one of the lake's own images to (H, W, 3) uint8 RGB. Raises ValueError where it is none."""
+    return _decode(data, formats, "RGB")
 
 
 def decode_mask(data: bytes) -> Mask:
-    """Decode one of the lake's own masks to (H, W) bool."""
-    with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
-        return np.asarray(image.convert("1"))
+    """Decode one of the lake's own masks to (H, W) bool. Raises ValueError where it is none."""
+    return _decode(data, ("PNG",), "1")
+
+
+def _decode(data: bytes, formats: tuple[str, ...], mode: str) -> NDArray[Any]:
+    try:
+        with Image.open(io.BytesIO(data), formats=formats) as image:
+            width, height = image.size
+            if width * height > MOST_PIXELS:
+                raise ValueError(f"it declares {width} x {height} px")
+            if image.format == "JPEG" and data.count(START_OF_SCAN) > MOST_SCANS:
+                raise ValueError(f"it has over {MOST_SCANS} scans")
+            return np.asarray(image.convert(mode))
+    except Exception as error:  # decoders raise anything at all on broken files
+        raise ValueError(" ".join(str(error).split())[:200] or type(error).__name__) from None
 
 
 def load_photo(lake: Lake, digest: str) -> Pixels:

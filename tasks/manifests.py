@@ -2,7 +2,10 @@
 
 import json
 from collections.abc import Iterator
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field, TypeAdapter, ValidationError
+from typing_extensions import TypedDict  # before Python 3.12 pydantic takes no other
 
 from schemas.errors import VersionError
 from schemas.ids import digest
@@ -10,7 +13,46 @@ from tasks.lake import Lake
 
 SCHEMA = 1
 
+LARGEST = 2**28  # bytes of a manifest; one of a million shards has less
+
 Manifest = dict[str, Any]
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Count = Annotated[int, Field(ge=0, lt=2**63)]
+
+
+class ShardEntry(TypedDict):
+    """What a manifest says of a shard."""
+
+    sha256: Sha256
+    index_sha256: Sha256
+    samples: Count
+    bytes: Count
+    split_group: str
+    jpeg_quality: Count
+
+
+class ManifestFields(TypedDict):
+    """What a manifest says, at least."""
+
+    schema: int
+    name: str
+    sequence: Count
+    parent: str | None
+    content: str
+    samples: Count
+    bytes: Count
+    shards: list[ShardEntry]
+    counts: dict[str, dict[str, Count]]
+    run_id: str
+    settings: dict[str, Any]
+    fingerprints: dict[str, str]
+    code: str
+    published_at: str
+    seal: str
+
+
+FIELDS = TypeAdapter(ManifestFields)
 
 
 def names(lake: Lake) -> list[str]:
@@ -22,22 +64,34 @@ def read_manifest(lake: Lake, name: str) -> Manifest:
     """Return a version's manifest. Raises VersionError where there is none, or it is not as it was published."""
     path = lake.manifest(name)
     try:
-        manifest = json.loads(path.read_bytes())
+        with path.open("rb") as file:
+            manifest = json.loads(file.read(LARGEST))
+        if isinstance(manifest, dict) and manifest.get("schema") not in (SCHEMA, None):
+            raise VersionError(f"version '{name}': it has schema {manifest['schema']!r}, this code knows {SCHEMA}")
+        FIELDS.validate_python(manifest, strict=True)
+        json.dumps(manifest, ensure_ascii=False).encode()  # fails on halves of characters, which no table takes
+        sealed = seal(manifest)
     except FileNotFoundError:
         known = ", ".join(names(lake)) or "none"
         raise VersionError(f"version '{name}': not in the lake (there are: {known}); publish it first") from None
-    except (OSError, ValueError) as error:
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "all of it"
+        raise VersionError(
+            f"version '{name}': its manifest is damaged ({where}: {first['msg']}); restore {path.name}"
+        ) from None
+    except (OSError, ValueError, RecursionError) as error:
         raise VersionError(f"version '{name}': its manifest cannot be read ({error}); restore {path.name}") from None
-    if not isinstance(manifest, dict) or manifest.get("name") != name or manifest.get("schema") != SCHEMA:
-        raise VersionError(f"version '{name}': its manifest is damaged or of another schema; restore {path.name}")
-    if manifest.get("seal") != seal(manifest):
+    if manifest["name"] != name:
+        raise VersionError(f"version '{name}': its manifest is that of '{manifest['name']}'; restore {path.name}")
+    if manifest["seal"] != sealed:
         raise VersionError(f"version '{name}': its manifest was edited since it was published; restore {path.name}")
-    return manifest
+    return dict(manifest)
 
 
 def manifests(lake: Lake) -> list[Manifest]:
     """Return the manifests of all versions, oldest first. Raises VersionError where one is damaged."""
-    return sorted((read_manifest(lake, name) for name in names(lake)), key=lambda manifest: int(manifest["sequence"]))
+    return sorted((read_manifest(lake, name) for name in names(lake)), key=lambda manifest: manifest["sequence"])
 
 
 def sound_manifests(lake: Lake) -> Iterator[Manifest]:

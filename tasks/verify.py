@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import tarfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from schemas.ids import digest, sha256
 from schemas.records import Pixels
 from tasks.catalog import rows
-from tasks.codecs import decode, decode_mask
 from tasks.lake import Lake
 from tasks.ledger import Row
 from tasks.manifests import Manifest
-from tasks.pack import INDEX, PARTS
+from tasks.shards import ShardError, StoredSample, decode_part, read_index, read_samples
 
 
 @dataclass(frozen=True)
@@ -62,61 +57,59 @@ def _verify_shard(lake: Lake, entry: Row) -> Iterator[Finding]:
         if not file.is_file():
             yield Finding(_name(file), "it is missing")
             return
-    index_bytes = index_path.read_bytes()
-    if sha256(index_bytes) != entry["index_sha256"]:
-        yield Finding(_name(index_path), "its digest is not the one in the manifest")
-        return
-    if path.stat().st_size != entry["bytes"] or _digest_of(path) != entry["sha256"]:
-        yield Finding(_name(path), "its digest is not the one in its name: bytes were changed or lost")
-    table = pq.read_table(pa.BufferReader(index_bytes))
-    if not table.schema.equals(INDEX):
-        yield Finding(_name(index_path), "its columns are not those of an index")
-        return
-    index = table.to_pylist()
-    if len(index) != entry["samples"]:
-        yield Finding(_name(index_path), f"it lists {len(index)} samples, the manifest {entry['samples']}")
     try:
-        yield from _compare(path, index)
-    except (tarfile.TarError, OSError) as error:
-        yield Finding(_name(path), f"it cannot be read as a tar file: {error}")
+        if _digest_of(index_path) != entry["index_sha256"]:
+            yield Finding(_name(index_path), "its digest is not the one in the manifest")
+            return
+        if path.stat().st_size != entry["bytes"] or _digest_of(path) != entry["sha256"]:
+            yield Finding(_name(path), "its digest is not the one in its name: bytes were changed or lost")
+        try:
+            index = read_index(index_path, entry["samples"])
+        except ShardError as error:
+            yield Finding(_name(index_path), str(error))
+            return
+        yield from (Finding(_name(path), what) for what in _compare(path, index))
+    except OSError as error:
+        yield Finding(_name(path), f"it or its index cannot be read: {error.strerror}")
 
 
-def _compare(path: Path, index: Sequence[Row]) -> Iterator[Finding]:
-    """Read the tar in order; its members must be the index's parts, at their offsets, and decode."""
-    with tarfile.open(path, "r:") as tar:
-        for row in index:
-            parts: dict[str, bytes] = {}
-            for part in PARTS:
-                member, name = tar.next(), f"{row['key']}.{part}"
-                if member is None or member.name != name or not member.isreg():
-                    yield Finding(_name(path), f"{name} is not where the index says")
+def _compare(path: Path, index: Sequence[Row]) -> Iterator[str]:
+    """Read the shard in order; its samples must be the index's, at their offsets, and decode."""
+    rows_left = iter(index)
+    try:
+        for sample in read_samples(path):
+            row = next(rows_left, None)
+            if row is None:
+                yield "it holds more than the index says"
+                return
+            if row["key"] != sample.key:
+                yield f"{row['key']} is not where the index says"
+                return
+            for part, stored in sample.parts.items():
+                if (stored.offset, len(stored.data)) != (row[f"{part}.offset"], row[f"{part}.size"]):
+                    yield f"{sample.key}.{part} has another place or length than the index says"
                     return
-                if (member.offset_data, member.size) != (row[f"{part}.offset"], row[f"{part}.size"]):
-                    yield Finding(_name(path), f"{name} has another place or length than the index says")
-                    return
-                file = tar.extractfile(member)
-                parts[part] = file.read() if file else b""
-                if sha256(parts[part]) != row[f"{part}.sha256"]:
-                    yield Finding(_name(path), f"{name} has another digest than the index says")
-            yield from (Finding(_name(path), f"{row['key']}: {what}") for what in _sample(row, parts))
-        if tar.next() is not None:
-            yield Finding(_name(path), "it holds more than the index says")
+                if sha256(stored.data) != row[f"{part}.sha256"]:
+                    yield f"{sample.key}.{part} has another digest than the index says"
+            yield from (f"{sample.key}: {what}" for what in _sample(row, sample))
+    except ShardError as error:
+        yield str(error)
+        return
+    if next(rows_left, None) is not None:
+        yield "it ends before its index does"
 
 
-def _sample(row: Row, parts: dict[str, bytes]) -> Iterator[str]:
+def _sample(row: Row, sample: StoredSample) -> Iterator[str]:
     """Check one sample: it decodes, its sizes agree, its input is its target outside the mask."""
     try:
-        document = json.loads(parts["json"])
-        input, target = decode(parts["input.webp"]), decode(parts["target.webp"])
-        mask = decode_mask(parts["mask.png"])
-        decode(parts["reference.jpg"])
-    except (OSError, ValueError, SyntaxError) as error:
-        yield f"a part does not decode: {error}"
+        decoded = {part: decode_part(part, stored.data) for part, stored in sample.parts.items()}
+    except ShardError as error:
+        yield str(error)
         return
-    if not isinstance(document, dict) or document.get("key") != row["key"]:
+    input, target, mask = decoded["input.webp"], decoded["target.webp"], decoded["mask.png"]
+    if decoded["json"].get("key") != sample.key:
         yield "its json bears another key"
-    size: tuple[int, int] = (row["height"], row["width"])
-    if not input.shape[:2] == target.shape[:2] == mask.shape == size:
+    if not input.shape[:2] == target.shape[:2] == mask.shape == (row["height"], row["width"]):
         yield "input, target, mask and index differ in size"
     elif not mask.any() or not _same_outside(input, target, mask):
         yield "input and target differ outside the mask, or the mask is empty"

@@ -31,8 +31,7 @@ def photos(tmp_path: Path) -> Path:
 
 
 def taken(lake: Lake, photos: Path) -> dict[str, Row]:
-    listed = list_photos(photos)
-    items = [vars(one) | {"item_id": one.item_id} for one in listed]
+    items = [one.row() for one in list_photos(photos)]
     return {row["path"].rpartition("/")[2]: row for row in ingest(lake, SETTINGS, items)}
 
 

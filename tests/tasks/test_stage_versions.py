@@ -20,7 +20,7 @@ SIGHT = ["engines/correspond.py", "engines/efficientnet.py", "engines/embed.py",
 WRITER = ["engines/classical.py", "engines/words.py"]
 
 STAGES: dict[str, tuple[int, list[str]]] = {
-    "ingest": (ingest.VERSION, ["ingest.py", "photos.py"]),
+    "ingest": (ingest.VERSION, ["ingest.py", "decoding.py", "photos.py"]),
     "embed": (block.EMBED_VERSION, ["engines/efficientnet.py", "engines/embed.py", "engines/foreground.py"]),
     "block": (block.BLOCK_VERSION, ["block.py"]),
     "pair": (pair.VERSION, ["pair.py", "engines/judge.py", *SIGHT]),
