@@ -118,9 +118,11 @@ def _in_chunks(
     try:
         while start < len(items) or in_flight:
             while start < len(items) and len(in_flight) < 2 * workers:
-                # near the end the chunks shrink, so that no worker is left alone with the last long one
-                cut = length if start == 0 else max(1, min(length, -(-(len(items) - start) // (2 * workers))))
-                in_flight.append(_send(context, runner, stage, items[start : start + cut]))
+                # near the end the chunks shrink, to an eighth, so that no worker is left alone with the last long one
+                shares = -(-(len(items) - start) // (2 * workers))
+                cut = length if start == 0 else max(1, length // 8, min(length, shares))
+                chunk = quote(list(items[start : start + cut]))  # or Prefect searches every item for futures
+                in_flight.append(runner.submit(answer_chunk, {"context": context, "stage": stage, "items": chunk}))
                 start += cut
             tally = in_flight.popleft().result()
             length = max(1, min(round(wanted * tally.items / max(1e-3, tally.seconds)), 4 * length, LARGEST_CHUNK))
@@ -128,15 +130,6 @@ def _in_chunks(
     finally:
         for future in in_flight:  # stopped in the middle: what is in flight still writes its rows
             future.wait()
-
-
-def _send(context: Context, runner: TaskRunner[Any], stage: str, items: Sequence[Row]) -> PrefectFuture[Tally]:
-    named = answer_chunk.with_options(task_run_name=f"{stage} {items[0]['item_id'][:8]}")
-    # quoted, so that Prefect does not search every item for futures
-    future: PrefectFuture[Tally] = runner.submit(
-        named, {"context": context, "stage": stage, "items": quote(list(items))}
-    )
-    return future
 
 
 def _is_transient(_task: object, _run: object, state: Any) -> bool:
@@ -152,6 +145,7 @@ def _is_transient(_task: object, _run: object, state: Any) -> bool:
 
 @task(
     name="answer",
+    task_run_name="{stage} {items[0][item_id]:.8}",
     cache_policy=NO_CACHE,
     persist_result=False,
     retries=2,
@@ -183,6 +177,7 @@ def _each(answers: Callable[[list[Row]], Iterator[Row]], items: list[Row]) -> li
 
 
 def answers(context: Context, stage: str) -> Callable[[list[Row]], Iterator[Row]]:
+    """Return what answers a stage's items, one row or more each."""
     lake, settings = context.lake, context.settings
     match stage:
         case "ingest":
