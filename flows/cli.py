@@ -81,7 +81,7 @@ def _stopped() -> NoReturn:
 
 
 def _give_up(message: str) -> NoReturn:
-    print(f"omnirefiner: {message}", file=sys.stderr)
+    print(f"omnirefiner: {_printable(message)}", file=sys.stderr)
     sys.exit(2)
 
 
@@ -294,11 +294,11 @@ def query(
 
     Example: `omnirefiner query "SELECT category, count(*) FROM quadruplets GROUP BY 1"`
     """
-    from tasks.catalog import read, rows
+    from tasks.catalog import ask, read
     from tasks.lake import open_lake
 
     with read(open_lake(lake)) as connection:
-        found = rows(connection, sql)
+        found = ask(connection, sql)
     if as_json:
         _print_json(found)
     else:
@@ -484,7 +484,12 @@ def _cell(value: Any) -> Any:
 
     if isinstance(value, float):
         return Text(f"{value:.4g}" if abs(value) < 100 else f"{value:.0f}")
-    return Text("" if value is None else str(value))
+    return Text("" if value is None else _printable(str(value)))
+
+
+def _printable(text: str) -> str:
+    """Return a text with its control characters as escapes: a file's name must not command a terminal."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _print_json(value: Any) -> None:

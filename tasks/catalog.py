@@ -99,12 +99,29 @@ def read(lake: Lake) -> duckdb.DuckDBPyConnection:
 def rows(
     connection: duckdb.DuckDBPyConnection, sql: str, parameters: Sequence[Any] | Mapping[str, Any] = ()
 ) -> list[Row]:
-    """Return the answer to a query as one dict a row. Raises QueryError with DuckDB's own words."""
+    """Return the answer to a query of our own as one dict a row. Raises QueryError with DuckDB's own words."""
     try:
         result = connection.execute(sql, parameters)
-        if result.description is None:
-            raise QueryError("query: there is no question in it; give one SELECT")
         names = [column[0] for column in result.description]
+        return [dict(zip(names, row, strict=True)) for row in result.fetchall()]
+    except duckdb.Error as error:
+        raise QueryError(f"query: {' '.join(str(error).split())}") from None
+
+
+def ask(connection: duckdb.DuckDBPyConnection, sql: str) -> list[Row]:
+    """Return the answer to somebody's one question. Columns of one name are told apart by a number.
+
+    Raises QueryError where there is none in it or more than one, or DuckDB has no answer.
+    """
+    try:
+        statements = len(connection.extract_statements(sql))
+        if statements != 1:
+            raise QueryError(f"query: there are {statements} questions in it; give one SELECT")
+        result = connection.execute(sql)
+        names: list[str] = []
+        for name, *_ in result.description:
+            times = sum(known == name or known.startswith(f"{name}:") for known in names)
+            names.append(f"{name}:{times}" if times else name)
         return [dict(zip(names, row, strict=True)) for row in result.fetchall()]
     except duckdb.Error as error:
         raise QueryError(f"query: {' '.join(str(error).split())}") from None

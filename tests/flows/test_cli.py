@@ -128,6 +128,29 @@ def test_query_cannot_touch_the_machine_or_the_lake(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("sql", ["", ";", "SELECT 1; SELECT 2", "/* nothing */"])
+def test_query_wants_one_question(
+    built: Built, sql: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, "query", sql, "--lake", str(built.lake.root)) == 2
+    assert "give one SELECT" in capsys.readouterr().err
+
+
+def test_query_keeps_columns_of_one_name_apart(
+    built: Built, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, "query", "SELECT 1 AS a, 2 AS a, 3 AS a", "--lake", str(built.lake.root), "--json") == 0
+    assert printed(capsys) == [{"a": 1, "a:1": 2, "a:2": 3}]
+
+
+def test_a_name_cannot_command_the_terminal(
+    built: Built, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sql = "SELECT chr(27) || '[2J' || chr(10) || '[red]mug[/]' AS name"
+    assert run(monkeypatch, "query", sql, "--lake", str(built.lake.root)) == 0
+    assert r"\x1b[2J\n[red]mug[/]" in capsys.readouterr().out
+
+
 def test_why_tells_the_story_of_photo_pair_edit_and_quadruplet(
     built: Built, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
