@@ -1,6 +1,9 @@
+import io
 import json
+import os
+import resource
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,10 +13,11 @@ import pyarrow.parquet as pq
 import pytest
 import webdataset
 
+from schemas.errors import LakeError
 from schemas.ids import digest, sha256, stream
-from tasks.codecs import decode, decode_mask, encode_mask, encode_webp
+from tasks.codecs import decode, decode_mask, encode_jpeg, encode_mask, encode_webp, load_photo
 from tasks.lake import Lake, create_lake
-from tasks.pack import PARTS, pack_shard
+from tasks.pack import PARTS, Part, Sample, pack_shard, sample_json, write_shard
 from tasks.verify import verify_shard
 
 Row = dict[str, Any]
@@ -81,6 +85,25 @@ def test_the_index_says_where_every_part_lies(lake: Lake, rows: list[Row]) -> No
         assert json.loads(parts["json"])["key"] == row["quadruplet_id"]
 
 
+def test_the_bytes_are_those_of_tarfile(lake: Lake, rows: list[Row]) -> None:
+    plain = io.BytesIO()
+    with tarfile.open(fileobj=plain, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+        for row in rows:
+            parts = (
+                lake.artifact(row["input_sha256"], "webp").read_bytes(),
+                sample_json(row),
+                lake.artifact(row["mask_sha256"], "png").read_bytes(),
+                encode_jpeg(load_photo(lake, row["reference_sha256"]), 95),
+                lake.artifact(row["target_sha256"], "webp").read_bytes(),
+            )
+            for name, data in zip(PARTS, parts, strict=True):
+                member = tarfile.TarInfo(f"{row['quadruplet_id']}.{name}")
+                member.size = len(data)
+                tar.addfile(member, io.BytesIO(data))
+        end = tar.offset + 2 * tarfile.BLOCKSIZE  # tarfile then fills up to a tape's record, which no disk needs
+    assert lake.shard(pack_shard(lake, rows, 95).sha256).read_bytes() == plain.getvalue()[:end]
+
+
 def test_python_reads_the_tar(lake: Lake, rows: list[Row]) -> None:
     with tarfile.open(lake.shard(pack_shard(lake, rows, 95).sha256)) as tar:
         assert tar.getnames() == [f"{row['quadruplet_id']}.{part}" for row in rows for part in PARTS]
@@ -104,6 +127,119 @@ def flip(path: Path) -> None:
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
     path.write_bytes(data)
+
+
+@pytest.mark.parametrize("name", ["input", "mask", "reference", "target"])
+@pytest.mark.parametrize(("harm", "said"), [(flip, "damaged"), (cut, "damaged"), (Path.unlink, "missing")])
+def test_an_artifact_that_is_lost_stops_the_packing_by_its_name(
+    lake: Lake, rows: list[Row], name: str, harm: Callable[[Path], None], said: str
+) -> None:
+    rows[3]["reference_sha256"] = lake.put_artifact(encode_webp(np.full((64, 96, 3), 7, np.uint8)), "webp")
+    path = lake.artifact(rows[3][f"{name}_sha256"], "png" if name == "mask" else "webp")
+    good = path.read_bytes()
+    harm(path)
+    with pytest.raises(LakeError, match=rf"{path.name}: it is {said}.*run the same command again"):
+        pack_shard(lake, rows, 95)
+    assert list(lake.unfinished.iterdir()) == []
+    assert not (lake.root / "shards").exists()
+    path.write_bytes(good)
+    assert verify_shard(lake, vars(pack_shard(lake, rows, 95))) == []
+
+
+@pytest.mark.parametrize("count", [3, 20])  # the disk is full at the very end, or long before
+def test_a_full_disk_stops_the_packing_and_leaves_nothing(lake: Lake, count: int) -> None:
+    data = bytes(3_000_000)
+    parts = (Part(data, sha256(data)),) * len(PARTS)
+    samples = (Sample(digest(number), 96, 64, parts) for number in range(count))
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (40_000_000, hard))  # what is written beyond it fails, as on a full disk
+    try:
+        with pytest.raises(LakeError, match="mend that and run the same command again"):
+            write_shard(lake, samples)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert list(lake.unfinished.iterdir()) == []
+    assert not (lake.root / "shards").exists()
+
+
+def test_what_is_synced_is_the_whole_shard(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[int] = []
+
+    def fsync(descriptor: int) -> None:
+        synced.append(os.fstat(descriptor).st_size)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    data = bytes(5_000_000)
+    sample = Sample(digest("sample"), 96, 64, (Part(data, sha256(data)),) * len(PARTS))
+    _, _, size = write_shard(lake, [sample])
+    assert size in synced
+
+
+def test_a_shard_is_written_in_bounded_memory(lake: Lake) -> None:
+    held = most = 0
+
+    class Counted(bytes):
+        def __new__(cls, number: int) -> "Counted":
+            nonlocal held, most
+            held += 1
+            most = max(most, held)
+            return super().__new__(cls, stream(0, number).bytes(1_000_000))
+
+        def __del__(self) -> None:
+            nonlocal held
+            held -= 1
+
+    def samples() -> Iterator[Sample]:
+        for number in range(40):
+            data = Counted(number)
+            yield Sample(digest(number), 96, 64, (Part(data, sha256(data)),) + (Part(b"", sha256(b"")),) * 4)
+
+    _, _, size = write_shard(lake, samples())
+    assert size > 40_000_000
+    assert held <= 1  # the generator's last
+    assert most <= 8
+
+
+def empty_table(path: Path) -> None:
+    pq.write_table(pq.read_table(path).slice(0, 0), path)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "harm"), [(".tar", flip), (".tar", cut), (".parquet", empty_table), (".parquet", cut)]
+)
+def test_a_damaged_shard_that_is_there_already_is_not_taken_for_a_good_one(
+    lake: Lake, rows: list[Row], suffix: str, harm: Callable[[Path], None]
+) -> None:
+    shard = pack_shard(lake, rows, 95)
+    assert pack_shard(lake, rows, 95) == shard
+    path = lake.shard(shard.sha256).with_suffix(suffix)
+    harm(path)
+    with pytest.raises(LakeError, match=rf"{path.name}: it is there already, and damaged; delete it"):
+        pack_shard(lake, rows, 95)
+    assert list(lake.unfinished.iterdir()) == []
+    path.unlink()
+    assert pack_shard(lake, rows, 95) == shard
+    assert verify_shard(lake, vars(shard)) == []
+
+
+def test_an_index_that_says_the_same_in_other_bytes_is_kept(lake: Lake, rows: list[Row]) -> None:
+    path = lake.shard(pack_shard(lake, rows, 95).sha256).with_suffix(".parquet")
+    pq.write_table(pq.read_table(path), path, compression="none")
+    other = path.read_bytes()
+    shard = pack_shard(lake, rows, 95)
+    assert path.read_bytes() == other
+    assert shard.index_sha256 == sha256(other)
+    assert verify_shard(lake, vars(shard)) == []
+
+
+def test_packing_works_where_the_disk_cannot_be_told_to_begin(
+    lake: Lake, rows: list[Row], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tasks.pack.FLUSH", 1)
+    told_to_begin = pack_shard(lake, rows, 95)
+    monkeypatch.delattr(os, "posix_fadvise", raising=False)
+    lake.shard(told_to_begin.sha256).unlink()
+    assert pack_shard(lake, rows, 95) == told_to_begin
 
 
 @pytest.mark.parametrize("suffix", [".tar", ".parquet"])
