@@ -6,6 +6,7 @@ import math
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -59,19 +60,21 @@ def main() -> None:
     try:
         app()
     except ProjectError as error:
-        _give_up(str(error))
+        _give_up(error, str(error))
     except Interrupted:
         _stopped()
     except Exception as error:
         if interrupted:  # Prefect wraps it on some paths
             _stopped()
         if isinstance(error, OSError):
-            _give_up(f"{error.filename or 'the disk'}: {error.strerror or error}; mend that and run it again")
+            _give_up(error, f"{error.filename or 'the disk'}: {error.strerror or error}; mend that and run it again")
         if isinstance(error, RuntimeError) and ("Prefect API" in str(error) or "reach API" in str(error)):
             cause = str(error).rstrip(".")
-            _give_up(f"prefect: {cause}; check PREFECT_API_URL and PREFECT_HOME, or unset them for the embedded server")
+            hint = "check PREFECT_API_URL and PREFECT_HOME, or unset them for the embedded server"
+            _give_up(error, f"prefect: {cause}; {hint}")
         if type(error).__module__.startswith("httpx"):
-            _give_up(f"prefect: its server no longer answers ({error}); run the same command again, nothing is lost")
+            hint = "run the same command again, nothing is lost"
+            _give_up(error, f"prefect: its server no longer answers ({error}); {hint}")
         raise
 
 
@@ -80,7 +83,8 @@ def _stopped() -> NoReturn:
     os._exit(130)  # at once: what was under way is written, and threads that still work are of no more use
 
 
-def _give_up(message: str) -> NoReturn:
+def _give_up(error: Exception, message: str) -> NoReturn:
+    traceback.clear_frames(error.__traceback__)  # Prefect keeps it to the end, and with it what DuckDB would miss
     print(f"omnirefiner: {_printable(message)}", file=sys.stderr)
     sys.exit(2)
 

@@ -66,6 +66,19 @@ def test_the_command_itself_ends_cleanly(built: Built) -> None:
     assert "leaked" not in ended.stderr
 
 
+def test_trouble_in_a_flow_ends_in_one_line_too(copied: Built) -> None:
+    for folder in ("versions", "shards"):
+        shutil.rmtree(copied.lake.root / folder)
+    for artifact in (copied.lake.root / "artifacts").glob("*/*.png"):
+        artifact.unlink()
+    command = [str(Path(sys.executable).with_name("omnirefiner")), "publish", "v2", "--lake", str(copied.lake.root)]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ended.returncode == 2
+    first, last = ended.stderr.splitlines()
+    assert (first, last.partition(": ")[0]) == ("Starting Prefect", "omnirefiner")
+    assert ".png: it is missing" in last
+
+
 def test_build_prints_json(copied: Built, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     settings = [part for assignment in SMALL for part in ("--set", assignment)]
     root = str(copied.lake.root)
