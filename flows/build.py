@@ -25,7 +25,7 @@ from tasks.plan import open_items
 from tasks.runs import finish_run, start_run
 from tasks.summary import Step, Summary, funnel
 
-SHOWN_AFTER = 20.0  # seconds of work that are worth a new snapshot of the catalogue before the end
+SHOWN_AFTER = 10.0  # seconds since the catalogue's last snapshot: then the end of a stage is worth a new one
 
 
 @flow(name="build", flow_run_name="build {photos}", persist_result=False, validate_parameters=False)
@@ -47,7 +47,7 @@ def build(
     with hold(the_lake, settings.run.wait_for_lake):
         context = Context(the_lake, settings, ledger.next_run_id(the_lake), fingerprints(settings))
         start_run(context.lake, context.run_id, profile, settings, context.fingerprints, photos)
-        if not the_lake.snapshot.exists():
+        if not catalog.is_readable(the_lake):
             catalog.rebuild(the_lake)  # so that questions can be asked from the start
         steps: list[Step] = []
         status = "stopped"
@@ -122,8 +122,8 @@ def _stage(
     items = open_items(plan, name, listed)
     tally = work_through(context, runner, name, items, at_once=at_once)
     catalog.refresh(plan, context.lake, name)
-    if time.perf_counter() - start > SHOWN_AFTER:
-        catalog.rebuild(context.lake)  # so that questions asked meanwhile see this stage
+    if items and catalog.age(context.lake) > SHOWN_AFTER:
+        catalog.rebuild(context.lake)  # so that questions asked meanwhile see what was done
     steps.append(
         Step(
             stage=name,

@@ -1,9 +1,11 @@
 """The command `omnirefiner`: each command validates what it is given, does its work, and says what came of it."""
 
+import io
 import json
 import logging
 import math
 import os
+import re
 import signal
 import sys
 import traceback
@@ -16,8 +18,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from schemas.errors import ProjectError
+from schemas.errors import PrefectError, ProjectError, VersionError
 from schemas.settings import load_settings
+from tasks.lake import DISK_TROUBLE
 
 # Flows raise what went wrong and this command says it in one line; Prefect need not log it as a traceback too.
 os.environ.setdefault("PREFECT_LOGGING_LEVEL", "CRITICAL")
@@ -55,6 +58,9 @@ def main() -> None:
         interrupted.append(number)
         raise Interrupted
 
+    for output in (sys.stdout, sys.stderr):  # a terminal that cannot show a letter shows its escape
+        if isinstance(output, io.TextIOWrapper):
+            output.reconfigure(errors="backslashreplace")
     signal.signal(signal.SIGINT, interrupt)
     signal.signal(signal.SIGTERM, interrupt)
     try:
@@ -66,15 +72,8 @@ def main() -> None:
     except Exception as error:
         if interrupted:  # Prefect wraps it on some paths
             _stopped()
-        if isinstance(error, OSError):
-            _give_up(error, f"{error.filename or 'the disk'}: {error.strerror or error}; mend that and run it again")
-        if isinstance(error, RuntimeError) and ("Prefect API" in str(error) or "reach API" in str(error)):
-            cause = str(error).rstrip(".")
-            hint = "check PREFECT_API_URL and PREFECT_HOME, or unset them for the embedded server"
-            _give_up(error, f"prefect: {cause}; {hint}")
-        if type(error).__module__.startswith("httpx"):
-            hint = "run the same command again, nothing is lost"
-            _give_up(error, f"prefect: its server no longer answers ({error}); {hint}")
+        if isinstance(error, OSError) and (error.filename or error.errno in DISK_TROUBLE):
+            _give_up(error, f"{error.filename or 'the disk'}: {error.strerror}; mend that and run it again")
         raise
 
 
@@ -84,7 +83,8 @@ def _stopped() -> NoReturn:
 
 
 def _give_up(error: Exception, message: str) -> NoReturn:
-    traceback.clear_frames(error.__traceback__)  # Prefect keeps it to the end, and with it what DuckDB would miss
+    # Prefect keeps the error to the end; DuckDB complains then of every object that its frames still hold
+    traceback.clear_frames(error.__traceback__)
     print(f"omnirefiner: {_printable(message)}", file=sys.stderr)
     sys.exit(2)
 
@@ -176,6 +176,7 @@ def _dry_run(photos: Path, lake: Path, settings: Any, limit: int | None, as_json
 def publish(
     version: Annotated[str, typer.Argument(metavar="NAME", help="The version's name, for good.")],
     lake: Lake = DEFAULT_LAKE,
+    assignments: Assignments = None,
     as_json: AsJson = False,
 ) -> None:
     """Publish the newest run's quadruplets, less the benchmark reserve, as an immutable version.
@@ -186,7 +187,7 @@ def publish(
     from tasks.versions import refuse_name
 
     refuse_name(open_lake(lake), version)
-    manifest = _publish(version, lake)
+    manifest = _publish(version, lake, assignments or [])
     if as_json:
         _print_json(manifest)
         return
@@ -196,11 +197,11 @@ def publish(
           f"{open_lake(lake).manifest(version)}")  # fmt: skip
 
 
-def _publish(version: str, lake: Path) -> Mapping[str, Any]:
+def _publish(version: str, lake: Path, assignments: Sequence[str] = ()) -> Mapping[str, Any]:
     with _prefect():
         from flows.publish import publish as flow
 
-        return flow(version, str(lake))
+        return flow(version, str(lake), assignments)
 
 
 @app.command()
@@ -310,7 +311,7 @@ def query(
 
 
 @app.command()
-def rebuild(lake: Lake = DEFAULT_LAKE) -> None:
+def rebuild(lake: Lake = DEFAULT_LAKE, profile: Profile = DEFAULT_PROFILE, assignments: Assignments = None) -> None:
     """Make the catalogue anew from the ledger and the manifests, should it be lost or stale.
 
     Example: `omnirefiner rebuild --lake lake`
@@ -318,11 +319,17 @@ def rebuild(lake: Lake = DEFAULT_LAKE) -> None:
     from flows.hold import hold
     from tasks.catalog import rebuild as rebuild_catalog
     from tasks.lake import open_lake
+    from tasks.manifests import names, read_manifest
 
     the_lake = open_lake(lake)
-    with hold(the_lake, load_settings().run.wait_for_lake):
+    with hold(the_lake, load_settings(profile, assignments or ()).run.wait_for_lake):
         rebuild_catalog(the_lake)
     print(f"The catalogue is as the ledger says: {the_lake.snapshot}")
+    for name in names(the_lake):
+        try:
+            read_manifest(the_lake, name)
+        except VersionError as error:
+            print(f"Left out: {error}")
 
 
 @app.command()
@@ -336,14 +343,14 @@ def sheet(
 
     Example: `omnirefiner sheet text.jpg --where "category = 'text'" --count 20`
     """
-    from tasks.catalog import read, rows
+    from tasks.catalog import ask, read
     from tasks.lake import open_lake
     from tasks.sheet import write_sheet
 
     the_lake = open_lake(lake)
     with read(the_lake) as connection:
-        sql = f"SELECT * FROM quadruplets WHERE accepted AND ({where}) ORDER BY quadruplet_id LIMIT ?"
-        found = rows(connection, sql, [count])
+        sql = f"SELECT * FROM quadruplets WHERE accepted AND ({where}) ORDER BY quadruplet_id LIMIT {count}"
+        found = ask(connection, sql)
     if not found:
         raise ProjectError(f"sheet: no quadruplets where {where}; see `omnirefiner status`")
     write_sheet(the_lake, found, out)
@@ -449,10 +456,20 @@ Next (after `. .venv/bin/activate`):
 def _prefect() -> Iterator[None]:
     """Have a Prefect server at hand, before the flows are imported."""
     print("Starting Prefect", file=sys.stderr)
+    from httpx import HTTPError
+
     from flows.server import server
 
-    with server():
-        yield
+    try:
+        with server():
+            yield
+    except (HTTPError, RuntimeError) as error:  # what engines raise stays within their stage
+        if isinstance(error, RuntimeError) and "API" not in str(error):
+            raise
+        raise PrefectError(
+            f"prefect: its server does not answer ({str(error).rstrip('.')}); check PREFECT_API_URL and PREFECT_HOME, "
+            "or unset them for the embedded server, then run the same command again: nothing is lost"
+        ) from error
 
 
 def _funnel(found: Any) -> None:
@@ -497,7 +514,8 @@ def _printable(text: str) -> str:
 
 
 def _print_json(value: Any) -> None:
-    print(json.dumps(_plain(value), indent=1, ensure_ascii=False, default=str))
+    text = json.dumps(_plain(value), indent=1, ensure_ascii=False, default=str)
+    print(re.sub("[\x7f-\x9f]", lambda control: f"\\u{ord(control[0]):04x}", text))
 
 
 def _plain(value: Any) -> Any:

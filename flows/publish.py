@@ -15,7 +15,7 @@ from flows.hold import hold
 from flows.progress import progress
 from flows.runtime import task_runner
 from schemas.errors import VersionError
-from schemas.settings import Settings
+from schemas.settings import Settings, with_assignments
 from tasks import catalog, ledger
 from tasks.lake import Lake, open_lake
 from tasks.ledger import Row
@@ -25,17 +25,19 @@ from tasks.versions import is_cut_short, kept_shards, members, refuse_name, writ
 
 
 @flow(name="publish", flow_run_name="publish {version}", persist_result=False, validate_parameters=False)
-def publish(version: str, lake: str = "lake") -> Manifest:
+def publish(version: str, lake: str = "lake", assignments: Sequence[str] = ()) -> Manifest:
     """Publish what the newest run's settings answered, less the benchmark reserve; return the manifest.
+
+    `assignments` of `shards` and `run` go on top of the settings that the run recorded.
 
     Shards of the newest version that would be packed the same today are kept; the rest is packed anew.
     """
     the_lake = open_lake(Path(lake))
-    with hold(the_lake, settings_of(newest_run(the_lake)).run.wait_for_lake):
-        return publish_version(the_lake, version)
+    with hold(the_lake, _settings(newest_run(the_lake), assignments).run.wait_for_lake):
+        return publish_version(the_lake, version, assignments)
 
 
-def publish_version(lake: Lake, version: str) -> Manifest:
+def publish_version(lake: Lake, version: str, assignments: Sequence[str] = ()) -> Manifest:
     """Publish as the lake's writer. A version whose publishing was cut short at the very end is completed."""
     refuse_name(lake, version)
     if is_cut_short(lake, version):
@@ -46,7 +48,7 @@ def publish_version(lake: Lake, version: str) -> Manifest:
         raise VersionError(
             f"version '{version}': run {run['run_id']} did not finish; run its build again, then publish"
         )
-    settings = settings_of(run)
+    settings = _settings(run, assignments)
     with catalog.plan_of_run(lake, run) as connection:
         samples = members(connection)
     if not samples:
@@ -58,7 +60,7 @@ def publish_version(lake: Lake, version: str) -> Manifest:
     kept, unpacked = kept_shards(lake, parent, samples, settings.shards.jpeg_quality)
     with task_runner(settings) as runner:
         packed = _pack(lake, settings, runner, unpacked)
-    manifest = write_manifest(lake, version, [*kept, *packed], samples, parent, run)
+    manifest = write_manifest(lake, version, [*kept, *packed], samples, parent, run, settings)
     catalog.rebuild(lake)
     create_table_artifact(key="shards", table=manifest["shards"], description=f"Shards of version {version}")
     return manifest
@@ -72,9 +74,8 @@ def newest_run(lake: Lake) -> Row:
     return run
 
 
-def settings_of(run: Row) -> Settings:
-    """Return the settings that a run recorded."""
-    return Settings.model_validate_json(run["settings"])
+def _settings(run: Row, assignments: Sequence[str]) -> Settings:
+    return with_assignments(ledger.settings_of(run), assignments, ("shards", "run"))
 
 
 def _pack(lake: Lake, settings: Settings, runner: TaskRunner[Any], samples: Sequence[Row]) -> list[Shard]:

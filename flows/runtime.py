@@ -1,6 +1,5 @@
 """How the items of a stage are carried through Prefect: in chunks of a few seconds' work, several in flight."""
 
-import errno
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,7 +14,7 @@ from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 from prefect.utilities.annotations import quote
 
 from flows.progress import progress
-from schemas.errors import ProjectError, StageStopped
+from schemas.errors import ArtifactError, ProjectError, StageStopped
 from schemas.records import EngineFailure
 from schemas.settings import Settings
 from tasks import ledger
@@ -25,15 +24,14 @@ from tasks.edit import edit
 from tasks.engines.load import one_thread_each
 from tasks.ingest import ingest
 from tasks.instruct import instruct
-from tasks.lake import Lake
+from tasks.lake import DISK_TROUBLE, Lake
 from tasks.ledger import Row, not_answered
 from tasks.pair import pair
 from tasks.restore import restore
 
 FIRST_CHUNK = 2  # items, until it is known how long one takes
-LARGEST_CHUNK = 512
+LARGEST_CHUNK = 64  # items, whose pictures a stage may hold all at once
 TELL_EVERY = 5.0  # seconds between calls that tell Prefect's server how far a stage is
-DISK_TROUBLE = (errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EIO)
 
 
 @dataclass(frozen=True)
@@ -132,25 +130,11 @@ def _in_chunks(
             future.wait()
 
 
-def _is_transient(_task: object, _run: object, state: Any) -> bool:
-    """Say whether trying the chunk again may help: the network or the disk's moods, never a wrong answer."""
-    try:
-        state.result()
-    except (ConnectionError, TimeoutError):
-        return True
-    except BaseException:
-        return False
-    return False
-
-
 @task(
     name="answer",
     task_run_name="{stage} {items[0][item_id]:.8}",
     cache_policy=NO_CACHE,
     persist_result=False,
-    retries=2,
-    retry_delay_seconds=[1, 5],
-    retry_condition_fn=_is_transient,
 )
 def answer_chunk(context: Context, stage: str, items: list[Row]) -> Tally:
     """Answer a chunk of items and write their rows as one file of the ledger."""
@@ -166,14 +150,14 @@ def _each(answers: Callable[[list[Row]], Iterator[Row]], items: list[Row]) -> li
     """Answer a chunk; where that breaks, answer its items one by one, so that only the one that breaks it fails."""
     try:
         return list(answers(items))
-    except (ConnectionError, TimeoutError, ProjectError):
-        raise
     except Exception as error:
-        if isinstance(error, OSError) and error.errno in DISK_TROUBLE:
+        of_an_item = isinstance(error, ArtifactError) or not isinstance(error, ProjectError)
+        if not of_an_item or (isinstance(error, OSError) and error.errno in DISK_TROUBLE):
             raise  # it is not the item's fault, and the next would fare no better
         if len(items) > 1:
             return [row for item in items for row in _each(answers, [item])]
-        return [not_answered(items[0]["item_id"], EngineFailure(f"{type(error).__name__}: {error}"))]
+        said = str(error) if isinstance(error, ArtifactError) else f"{type(error).__name__}: {error}"
+        return [not_answered(items[0]["item_id"], EngineFailure(said))]
 
 
 def answers(context: Context, stage: str) -> Callable[[list[Row]], Iterator[Row]]:

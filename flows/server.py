@@ -9,6 +9,7 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -37,25 +38,30 @@ def start() -> str:
 
     Raises PrefectError where it does not come up.
     """
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen(128)
-        url = f"http://127.0.0.1:{listener.getsockname()[1]}/api"
-        process = subprocess.Popen(
-            [sys.executable, "-m", "flows.server", str(listener.fileno())],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            pass_fds=[listener.fileno()],
-            start_new_session=True,
-        )
-    # not at the end of the flow: Prefect sends its last events when the interpreter ends, and before this
-    atexit.register(process.communicate)
-    try:
-        httpx.get(f"{url}/health", timeout=LONGEST_START).raise_for_status()
-    except httpx.HTTPError as error:
-        raise PrefectError(
-            f"prefect: its embedded server does not start ({error}); check PREFECT_HOME, or set PREFECT_API_URL"
-        ) from None
+    os.environ["NO_PROXY"] = ",".join(filter(None, (os.environ.get("NO_PROXY"), "127.0.0.1")))
+    with tempfile.TemporaryFile("w+") as said:
+        with socket.socket() as listener:
+            listener.bind(("127.0.0.1", 0))
+            listener.listen(128)
+            url = f"http://127.0.0.1:{listener.getsockname()[1]}/api"
+            process = subprocess.Popen(
+                [sys.executable, "-m", "flows.server", str(listener.fileno())],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=said,
+                pass_fds=[listener.fileno()],
+                start_new_session=True,
+            )
+        # not at the end of the flow: Prefect sends its last events when the interpreter ends, and before this
+        atexit.register(process.communicate)
+        try:
+            httpx.get(f"{url}/health", timeout=LONGEST_START).raise_for_status()
+        except httpx.HTTPError as error:
+            said.seek(0)
+            last = next(reversed(said.read().strip().splitlines()), str(error))
+            raise PrefectError(
+                f"prefect: its embedded server does not start ({last}); check PREFECT_HOME, or set PREFECT_API_URL"
+            ) from None
     return url
 
 

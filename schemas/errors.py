@@ -17,6 +17,10 @@ class LakeError(ProjectError):
     """A lake that cannot be opened, read or written."""
 
 
+class ArtifactError(LakeError):
+    """A photo, edit or mask of the lake that is missing or damaged."""
+
+
 class LakeBusy(LakeError):
     """A lake that another process is writing to."""
 

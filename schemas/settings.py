@@ -114,7 +114,10 @@ def load_settings(profile: str = "embedded", assignments: Sequence[str] = ()) ->
 
     Raises SettingsError naming the wrong key or value and the nearest right one.
     """
-    values = _read_profile(profile)
+    return _validated(_read_profile(profile), assignments, profile)
+
+
+def _validated(values: dict[str, Any], assignments: Sequence[str], profile: str) -> Settings:
     for assignment in assignments:
         key, sign, text = assignment.partition("=")
         if not sign:
@@ -124,6 +127,17 @@ def load_settings(profile: str = "embedded", assignments: Sequence[str] = ()) ->
         return Settings.model_validate(values)
     except ValidationError as error:
         raise SettingsError(_explain(error, profile)) from None
+
+
+def with_assignments(settings: Settings, assignments: Sequence[str], sections: Sequence[str]) -> Settings:
+    """Return settings with `key=value`s of these sections on top. Raises SettingsError where one is of another."""
+    for assignment in assignments:
+        if assignment.partition(".")[0].strip() not in sections:
+            raise SettingsError(
+                f"--set {assignment}: only settings of {' and '.join(sections)} can be set here; "
+                "the others were those of the build"
+            )
+    return _validated(settings.model_dump(mode="json"), assignments, "of the newest run")
 
 
 def setting_keys(model: type[Record] = Settings, prefix: str = "") -> list[str]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -65,13 +67,18 @@ def rebuild(lake: Lake) -> None:
     fingerprints, cuts = _of_run(run) if run else ({}, Pair())
     temporary = lake.temporary()
     try:
-        with (
-            _told(lake, "its catalogue cannot be made", "mend that and run `omnirefiner rebuild`, nothing is lost"),
-            duckdb.connect(str(temporary), config={"threads": 2}) as connection,
-        ):
+        with duckdb.connect(str(temporary), config={"threads": 2}) as connection:
             _lay(connection, lake, fingerprints, cuts, list(sound_manifests(lake)), copy=True)
             connection.execute("CHECKPOINT")
         swap(lake, lake.snapshot, temporary)
+    except duckdb.Error as error:
+        bad = ", ".join(ledger.damaged(lake))  # DuckDB does not always say which file it is
+        what = f"restore {bad}" if bad else "mend that"
+        first = str(error).strip().splitlines()[0]
+        raise LakeError(
+            f"lake {lake.root}: its catalogue cannot be made ({first}); {what} and run the same command again, "
+            "nothing is lost"
+        ) from None
     finally:
         temporary.unlink(missing_ok=True)
         Path(f"{temporary}.wal").unlink(missing_ok=True)
@@ -84,28 +91,42 @@ def read(lake: Lake) -> duckdb.DuckDBPyConnection:
             f"lake {lake.root}: it has no catalogue; `omnirefiner build PHOTOS` makes one, "
             "`omnirefiner rebuild` makes it anew"
         )
-    return duckdb.connect(
-        str(lake.snapshot),
-        read_only=True,
-        config={
-            "enable_external_access": "false",
-            "lock_configuration": "true",
-            "max_temp_directory_size": SPILL,
-            "threads": 2,
-        },
-    )
+    locked = {"enable_external_access": "false", "lock_configuration": "true", "max_temp_directory_size": SPILL}
+    with _told(lake, "its catalogue cannot be read", "make it anew with `omnirefiner rebuild`"):
+        return duckdb.connect(str(lake.snapshot), read_only=True, config={**locked, "threads": 2})
+
+
+def age(lake: Lake) -> float:
+    """Return the seconds since the snapshot was made."""
+    try:
+        return time.time() - lake.snapshot.stat().st_mtime
+    except FileNotFoundError:
+        return math.inf
+
+
+def is_readable(lake: Lake) -> bool:
+    """Say whether there is a snapshot that can be asked."""
+    try:
+        read(lake).close()
+    except LakeError:
+        return False
+    return True
 
 
 def rows(
     connection: duckdb.DuckDBPyConnection, sql: str, parameters: Sequence[Any] | Mapping[str, Any] = ()
 ) -> list[Row]:
-    """Return the answer to a query of our own as one dict a row. Raises QueryError with DuckDB's own words."""
+    """Return the answer to a query of our own as one dict a row. Raises LakeError where the files do not give it."""
     try:
         result = connection.execute(sql, parameters)
         names = [column[0] for column in result.description]
         return [dict(zip(names, row, strict=True)) for row in result.fetchall()]
     except duckdb.Error as error:
-        raise QueryError(f"query: {' '.join(str(error).split())}") from None
+        first = str(error).strip().splitlines()[0]
+        raise LakeError(
+            f"the lake's ledger or catalogue cannot be read ({first}); `omnirefiner rebuild` names the damaged file: "
+            "restore it"
+        ) from None
 
 
 def ask(connection: duckdb.DuckDBPyConnection, sql: str) -> list[Row]:
@@ -128,7 +149,7 @@ def ask(connection: duckdb.DuckDBPyConnection, sql: str) -> list[Row]:
 
 
 def _of_run(run: Row) -> tuple[Mapping[str, str], Pair]:
-    return json.loads(run["fingerprints"]), Pair.model_validate(json.loads(run["settings"])["pair"])
+    return json.loads(run["fingerprints"]), ledger.settings_of(run).pair
 
 
 def _lay(

@@ -14,6 +14,7 @@ from pydantic import BaseModel
 
 from schemas.errors import LakeError
 from schemas.settings import Settings
+from tasks import catalog
 from tasks.lake import open_lake
 
 ROOT = Path(__file__).parents[1]
@@ -125,5 +126,7 @@ def _lake(root: Path) -> Check:
         return Check(name="lake", verdict="bad", detail=str(error))
     if not os.access(lake.root, os.W_OK):
         return Check(name="lake", verdict="bad", detail=f"{lake.root}: cannot be written; check its rights")
-    snapshot = "with a catalogue" if lake.snapshot.exists() else "without a catalogue yet"
-    return Check(name="lake", verdict="ok", detail=f"{lake.root}: can be written, {snapshot}")
+    if not catalog.is_readable(lake):
+        detail = f"{lake.root}: it has no catalogue that can be read; `omnirefiner rebuild` makes one"
+        return Check(name="lake", verdict="bad" if lake.snapshot.exists() else "note", detail=detail)
+    return Check(name="lake", verdict="ok", detail=f"{lake.root}: can be written, with a catalogue")

@@ -16,6 +16,7 @@ from schemas.ids import sha256
 
 SCHEMA = 1
 README = "A lake of the OmniRefiner data project. Written by `omnirefiner build`; look with `omnirefiner status`.\n"
+DISK_TROUBLE = (errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EIO)
 NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)  # said by disks that know no hard links
 
 

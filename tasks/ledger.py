@@ -9,10 +9,13 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import ValidationError
 
+from schemas.errors import LakeError
 from schemas.ids import digest
 from schemas.ledger import SCHEMAS
 from schemas.records import EngineFailure, Refusal
+from schemas.settings import Settings
 from tasks.lake import Lake, put
 
 Row = dict[str, Any]
@@ -52,29 +55,63 @@ def write(lake: Lake, stage: str, run_id: str, name: str, rows: Sequence[Row]) -
 
 def files(lake: Lake, stage: str) -> list[Path]:
     """Return the stage's ledger files, oldest run first."""
-    return sorted((lake.root / "ledger" / stage).glob("[!.]*.parquet"))
+    return sorted((lake.root / "ledger" / stage).glob("[0-9]*-*.parquet"))
+
+
+def damaged(lake: Lake) -> list[str]:
+    """Return the names of the ledger's files that cannot be read, within the lake. Reads them all."""
+    found = []
+    for stage in SCHEMAS:
+        for file in files(lake, stage):
+            try:
+                pq.read_table(file)
+            except (pa.ArrowException, OSError):
+                found.append(str(file.relative_to(lake.root)))
+    return found
 
 
 def newest_run(lake: Lake) -> Row | None:
     """Return the row of the newest run's start: its settings are the current ones."""
     for file in reversed(files(lake, "runs")):
-        for row in pq.read_table(file, schema=SCHEMAS["runs"]).to_pylist():
+        for row in _read_run(lake, file):
             if row["event"] == "started":
-                return dict(row)
+                return row
     return None
+
+
+def settings_of(run: Row) -> Settings:
+    """Return the settings that a run recorded. Raises LakeError where other code recorded them."""
+    try:
+        return Settings.model_validate_json(run["settings"])
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise LakeError(
+            f"run {run['run_id']}: it recorded the setting {key}, which this code does not know ({first['msg']}); "
+            "update the project, or build again"
+        ) from None
 
 
 def is_finished(lake: Lake, run_id: str) -> bool:
     """Say whether a run came to its end."""
     own = (file for file in files(lake, "runs") if file.name.startswith(f"{run_id}-"))
-    found = [row for file in own for row in pq.read_table(file, schema=SCHEMAS["runs"]).to_pylist()]
+    found = (row for file in own for row in _read_run(lake, file))
     return any(row["event"] == "finished" and row["status"] == "finished" for row in found)
 
 
 def next_run_id(lake: Lake) -> str:
     """Return the id of a new run: counted, since clocks jump. Only the lake's writer may ask."""
-    latest = max((int(file.name.split("-")[0]) for file in files(lake, "runs")), default=0)
+    latest = max((int(file.name.partition("-")[0]) for file in files(lake, "runs")), default=0)
     return f"{latest + 1:06d}"
+
+
+def _read_run(lake: Lake, file: Path) -> list[Row]:
+    try:
+        return [dict(row) for row in pq.read_table(file, schema=SCHEMAS["runs"]).to_pylist()]
+    except (pa.ArrowException, OSError) as error:
+        first = str(error).strip().splitlines()[0]
+        name = file.relative_to(lake.root)
+        raise LakeError(f"lake {lake.root}: {name} cannot be read ({first}); restore that file") from None
 
 
 def to_json(value: Mapping[str, Any]) -> str:

@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from schemas.errors import LakeError
 from schemas.ledger import STAGES
 from schemas.settings import Settings
 from tasks import catalog, ledger
@@ -20,10 +21,13 @@ def settled(root: Path, settings: Settings, listed: Sequence[Listed], *, complet
         return None
     lake = open_lake(root)
     run = ledger.newest_run(lake)
-    if run is None or not lake.snapshot.exists():
+    if run is None or not catalog.is_readable(lake):
         return None
     now = fingerprints(settings)
-    recorded = Settings.model_validate_json(run["settings"])
+    try:
+        recorded = ledger.settings_of(run)
+    except LakeError:  # other code recorded them
+        return None
     # how the work is carried out changes no answer
     if json.loads(run["fingerprints"]) != now or recorded.model_copy(update={"run": settings.run}) != settings:
         return None

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from schemas.errors import VersionError
 from schemas.ids import digest, sha256
+from schemas.settings import Settings
 from tasks import catalog
 from tasks.code import code_version
 from tasks.lake import Lake, put
@@ -88,7 +89,13 @@ def _keys_as_packed(lake: Lake, shard: Shard) -> dict[str, str] | None:
 
 
 def write_manifest(
-    lake: Lake, name: str, shards: Sequence[Shard], samples: Sequence[Row], parent: Manifest | None, run: Row
+    lake: Lake,
+    name: str,
+    shards: Sequence[Shard],
+    samples: Sequence[Row],
+    parent: Manifest | None,
+    run: Row,
+    settings: Settings,
 ) -> Manifest:
     """Write the manifest of a version, and with it the version is there. `run` is the newest run's row."""
     listed = [vars(shard) for shard in shards]
@@ -103,7 +110,7 @@ def write_manifest(
         "shards": listed,
         "counts": {field: _counts(samples, field) for field in ("task", "category", "split_group")},
         "run_id": run["run_id"],
-        "settings": json.loads(run["settings"]),
+        "settings": settings.model_dump(mode="json"),
         "fingerprints": json.loads(run["fingerprints"]),
         "code": code_version(),
         "published_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),

@@ -3,10 +3,12 @@
 import fnmatch
 import multiprocessing
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,8 @@ from tasks.lake import open_lake
 from tasks.manifests import read_manifest
 
 SETTINGS = ("--set", "intake.size=128", "--set", "intake.min_side=64", "--set", "shards.samples=5")
+
+PROGRESS = re.compile(r"Starting Prefect|\w+ +\d+/\d+ ")
 
 # commands are forked from a process that has imported this file, and with it what they would import late
 FORKED = multiprocessing.get_context("forkserver")
@@ -75,15 +79,21 @@ class Runner:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.count = 0
+        self.started: list[Any] = []
+
+    def end(self) -> None:
+        """Leave none of the commands behind, paused ones least of all."""
+        for process in self.started:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
 
     def start(self, *arguments: str, fate: tuple[str, str] = ("never", "-")) -> Any:
         """Start a command; its `said` is the file of what it says."""
-        self.count += 1
-        said = self.folder / f"{self.count}.txt"
+        said = self.folder / f"{len(self.started)}.txt"
         process: Any = FORKED.Process(target=command, args=(*fate, arguments, said))
         process.said = said
         process.start()
+        self.started.append(process)
         return process
 
     def run(self, *arguments: str, fate: tuple[str, str] = ("never", "-"), kill_after: float | None = None) -> int:
@@ -102,8 +112,9 @@ class Runner:
         process.join(timeout=120)
         said: str = process.said.read_text()
         assert process.exitcode == 2, said
-        assert "Traceback" not in said
-        return said.splitlines()[-1]
+        *before, last = said.splitlines()
+        assert all(PROGRESS.match(line) for line in before), said
+        return last
 
     def build(self, photos: Path, lake: Path, *more: str, **fate: Any) -> int:
         """Build."""

@@ -1,7 +1,9 @@
 """Other writers, readers, full and read-only disks, moved lakes, clocks, signals: a clear line, and nothing is lost."""
 
 import datetime
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -161,3 +163,73 @@ def test_a_signal_ends_the_command_soon_and_its_server_with_it(
             return
         time.sleep(0.1)
     pytest.fail("the server outlives the command")
+
+
+# Damage ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def finished(uninterrupted: Path, tmp_path: Path) -> Path:
+    """A finished lake, to be damaged."""
+    return Path(shutil.copytree(uninterrupted, tmp_path / "lake"))
+
+
+@pytest.mark.parametrize("size", [0, 4, 50_000])
+def test_a_damaged_catalogue_is_told_and_made_anew_by_the_next_build(
+    size: int, runner: Runner, noise: Path, finished: Path, uninterrupted: Path
+) -> None:
+    snapshot = finished / "catalog.duckdb"
+    snapshot.write_bytes(snapshot.read_bytes()[:size])
+    for question in (["status"], ["query", "SELECT 1"], ["why", "cup/0.jpg"], ["verify"]):
+        assert "omnirefiner rebuild" in runner.refused(*question, "--lake", str(finished))
+    assert runner.build(noise, finished) == 0
+    nothing_is_lost(runner, finished, uninterrupted)
+
+
+@pytest.mark.parametrize("pattern", ["runs/*-finished.parquet", "runs/*-started.parquet", "pair/*.parquet"])
+def test_a_damaged_ledger_is_told_by_the_file(pattern: str, runner: Runner, finished: Path) -> None:
+    file = next((finished / "ledger").glob(pattern))
+    data = file.read_bytes()
+    file.write_bytes(b"PAR1" + bytes(len(data) - 8) + data[-8:])
+    said = runner.refused("rebuild", "--lake", str(finished))
+    assert file.name in said
+    said = runner.refused("publish", "v2", "--lake", str(finished))
+    assert file.name in said or "`omnirefiner rebuild` names the damaged file" in said
+    file.write_bytes(data)
+    assert runner.run("publish", "v2", "--lake", str(finished)) == 0
+
+
+def test_a_run_of_newer_code_is_told_and_a_build_goes_on(runner: Runner, noise: Path, finished: Path) -> None:
+    lake = open_lake(finished)
+    run = ledger.newest_run(lake)
+    assert run is not None
+    settings = json.loads(run["settings"]) | {"telepathy": True}
+    row = run | {"run_id": "000009", "settings": json.dumps(settings)}
+    ledger.write(lake, "runs", "000009", "started", [row])
+    (finished / "ledger" / "runs" / "notes.parquet").write_text("a file of somebody else's")
+    said = runner.refused("publish", "v2", "--lake", str(finished))
+    assert "setting telepathy, which this code does not know" in said
+    assert runner.build(noise, finished) == 0
+    assert runner.run("publish", "v2", "--lake", str(finished)) == 0
+
+
+def test_a_damaged_manifest_is_left_out_and_told(runner: Runner, finished: Path) -> None:
+    (finished / "versions" / "v1.json").write_text("{}")
+    process = runner.start("rebuild", "--lake", str(finished))
+    assert ended(process) == 0
+    assert "Left out: version 'v1'" in process.said.read_text()
+
+
+# Prefect ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_embedded_server_needs_no_proxy_and_says_in_one_line_why_it_does_not_start(tmp_path: Path) -> None:
+    script = [sys.executable, "-c", "from flows.cli import _prefect\nwith _prefect(): print('served')"]
+    environment = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"}
+    proxied = environment | {"HTTP_PROXY": "http://127.0.0.1:9", "http_proxy": "http://127.0.0.1:9"}
+    served = subprocess.run(script, env=proxied, capture_output=True, text=True, check=False)
+    assert served.stdout == "served\n", served.stderr
+    (tmp_path / "prefect.db").mkdir()
+    broken = environment | {"PREFECT_HOME": str(tmp_path)}
+    ended = subprocess.run(script, env=broken, capture_output=True, text=True, check=False)
+    assert "embedded server does not start" in ended.stderr.splitlines()[-1]
