@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from schemas.errors import ArtifactError
+from schemas.ids import sha256
 from schemas.records import Mask, Photo, Pixels
 from tasks.lake import Lake
 
@@ -54,13 +56,33 @@ def _decode(data: bytes, formats: tuple[str, ...], mode: str) -> NDArray[Any]:
         raise ValueError(" ".join(str(error).split())[:200] or type(error).__name__) from None
 
 
+def read_artifact(lake: Lake, digest: str, extension: str) -> bytes:
+    """Read an artifact, and see that it still is what its name says: no rot goes on into an answer or a shard.
+
+    Raises ArtifactError where it is missing or damaged.
+    """
+    path = lake.artifact(digest, extension)
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        what = "it is missing; put a copy of it back"
+    else:
+        if sha256(data) == digest:
+            return data
+        what = "it is damaged (its digest is not its name); put a good copy in its place"
+    raise ArtifactError(
+        f"lake {lake.root}: {path.relative_to(lake.root)}: {what}, from a backup or from a lake built anew of the same "
+        "photos, then run the same command again"
+    )
+
+
 def load_photo(lake: Lake, digest: str) -> Pixels:
-    """Load a bucketed photo or an edit from the lake's artifacts."""
-    return decode(lake.artifact(digest, "webp").read_bytes())
+    """Load a bucketed photo or an edit from the lake's artifacts. Raises ArtifactError."""
+    return decode(read_artifact(lake, digest, "webp"))
 
 
 def load_sides(lake: Lake, row: Mapping[str, Any]) -> tuple[Photo, Photo]:
-    """Load the target and the reference of a pair as engines see them."""
+    """Load the target and the reference of a pair as engines see them. Raises ArtifactError."""
     return (
         Photo(row["target_id"], load_photo(lake, row["target_sha256"])),
         Photo(row["reference_id"], load_photo(lake, row["reference_sha256"])),
@@ -68,8 +90,8 @@ def load_sides(lake: Lake, row: Mapping[str, Any]) -> tuple[Photo, Photo]:
 
 
 def load_mask(lake: Lake, digest: str) -> Mask:
-    """Load a mask from the lake's artifacts."""
-    return decode_mask(lake.artifact(digest, "png").read_bytes())
+    """Load a mask from the lake's artifacts. Raises ArtifactError."""
+    return decode_mask(read_artifact(lake, digest, "png"))
 
 
 def _encode(image: Image.Image, format: str, **options: object) -> bytes:

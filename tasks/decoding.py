@@ -6,6 +6,7 @@ the next one gets a new process. What passes between the two is a line of JSON a
 
 import json
 import os
+import re
 import resource
 import signal
 import subprocess
@@ -17,19 +18,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+import cv2
 import imagehash
+import numpy as np
 from PIL import Image
 
 from schemas.records import EngineFailure, Refusal
 from schemas.settings import Intake
 from tasks.codecs import encode_webp
-from tasks.photos import decode_photo
+from tasks.photos import JPEGS, decode_photo
 
 ROOT = Path(__file__).parents[1]
 OWN_MEMORY = 2**30  # bytes of addresses: Python, the libraries and what the file itself takes
 MEMORY_A_PIXEL = 24  # bytes: the file's pixels, turned, on white and as sRGB
 PATIENCE = 10  # times the processor's seconds on the clock, and as many seconds more: the machine may be busy
 LONGEST_LINE = 2**16
+SOME_BYTES_MORE = re.compile(r"Corrupt JPEG data: (\d|1[0-6]) extraneous bytes before")  # as some cameras write them
 ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
@@ -179,11 +183,15 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "wb")
     with open(os.devnull, "wb") as nowhere:  # noqa: PTH123
         os.dup2(nowhere.fileno(), 1)  # what a library prints is no answer
+    warnings, stderr = os.pipe()
+    os.set_blocking(warnings, False)
+    os.set_blocking(stderr, False)  # what a full pipe does not hold is lost, and nobody waits
+    os.dup2(stderr, 2)
     while request := _receive(sys.stdin.buffer):
         header, data = request
         intake = Intake.model_validate(header["intake"])
         _bound(intake)
-        _send(answers, *_answer(data, intake))
+        _send(answers, *_answer(data, intake, warnings))
 
 
 def _bound(intake: Intake) -> None:
@@ -191,14 +199,21 @@ def _bound(intake: Intake) -> None:
     usage = resource.getrusage(resource.RUSAGE_SELF)
     seconds = int(usage.ru_utime + usage.ru_stime + intake.max_seconds) + 1
     memory = OWN_MEMORY + int(MEMORY_A_PIXEL * intake.max_megapixels * 1e6)
-    for which, bound in ((resource.RLIMIT_CPU, seconds), (resource.RLIMIT_AS, memory)):
-        hard = resource.getrlimit(which)[1]
-        resource.setrlimit(which, (bound if hard == resource.RLIM_INFINITY else min(bound, hard), hard))
+    _limit(resource.RLIMIT_CPU, seconds)
+    with suppress(ValueError):  # macOS may take no bound on addresses: then a photo's own bounds must do
+        _limit(resource.RLIMIT_AS, memory)
 
 
-def _answer(data: bytes, intake: Intake) -> Message:
+def _limit(which: int, bound: int) -> None:
+    hard = resource.getrlimit(which)[1]
+    resource.setrlimit(which, (bound if hard == resource.RLIM_INFINITY else min(bound, hard), hard))
+
+
+def _answer(data: bytes, intake: Intake, warnings: int) -> Message:
     try:
         decoded = decode_photo(data, intake)
+        if decoded.format in JPEGS:
+            _refuse_damaged(data, warnings)
     except Refusal as refused:
         return {"refused": [refused.reason, refused.detail]}, b""
     except MemoryError:
@@ -213,6 +228,27 @@ def _answer(data: bytes, intake: Intake) -> Message:
         "phash": int(str(imagehash.phash(Image.fromarray(decoded.pixels))), 16),
     }
     return {"taken": taken}, encode_webp(decoded.pixels)
+
+
+def _refuse_damaged(data: bytes, warnings: int) -> None:
+    """Refuse a JPEG in whose pixels its decoder found garbage, or too few, and went on with grey or worse.
+
+    libjpeg warns of that once, in words. Pillow drops them; OpenCV, asked for an eighth of the size, prints them on
+    stderr, the other end of the pipe `warnings`.
+    """
+    _read(warnings)  # what others may have printed
+    with suppress(cv2.error):  # over its own bounds of size
+        cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_REDUCED_GRAYSCALE_8 | cv2.IMREAD_IGNORE_ORIENTATION)
+    said = " ".join(_read(warnings).split())[:200]
+    if re.search("Corrupt JPEG data|Premature end", said) and not SOME_BYTES_MORE.match(said):
+        raise Refusal("broken", f"the image cannot be decoded: {said}")
+
+
+def _read(pipe: int) -> str:
+    try:
+        return os.read(pipe, 2**16).decode("ascii", "replace")
+    except BlockingIOError:
+        return ""
 
 
 if __name__ == "__main__":

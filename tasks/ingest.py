@@ -13,7 +13,7 @@ from tasks.ledger import Row, answered, not_answered
 from tasks.listing import on_disk
 from tasks.photos import FORMATS
 
-VERSION = 2
+VERSION = 3
 
 
 def ingest(lake: Lake, settings: Settings, items: Sequence[Row]) -> Iterator[Row]:

@@ -26,6 +26,7 @@ NOT_READ = (".heic", ".heif", ".svg", ".jxl", ".jp2", ".psd")  # listed all the 
 RAW = (".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2")  # cameras' own; the same
 PHOTO_SUFFIXES = {*TAKEN, *NOT_READ, *RAW}
 KNOWN_COLUMNS = ("path", "product", "licence", "license")
+LONGEST_MARKER = 2**16  # bytes of a lake.json; a lake's own has a hundred
 ESCAPED = re.compile(rb"\\x([0-9a-f]{2})")
 
 
@@ -59,7 +60,7 @@ def list_photos(photos: Path, limit: int | None = None) -> list[Listed]:
         raise PhotosError(f"photos {photos}: not found; give a folder of photos or a manifest")
     found = _of_folder(photos) if photos.is_dir() else _of_manifest(photos)
     distinct = {one.item_id: one for one in found}  # a manifest may say the same twice
-    listed = sorted(distinct.values(), key=lambda one: (one.path, one.item_id))
+    listed = sorted(distinct.values(), key=lambda one: (one.path, one.product or "", one.item_id))
     if not listed:
         raise PhotosError(
             f"photos {photos}: no photos there; photos end in {', '.join(TAKEN)}, one folder a product, or all in one "
@@ -91,7 +92,7 @@ def _of_folder(folder: Path) -> Iterator[Listed]:
         except OSError:
             yield _in_folder(root, where)  # a folder that cannot be looked into
             continue
-        if any(entry.name == "lake.json" for entry in entries):  # a lake among the photos is not itself photos
+        if _is_lake(where, {entry.name for entry in entries}):  # its pictures are made of photos, and are none
             continue
         for entry in entries:
             if entry.name.startswith("."):
@@ -103,6 +104,21 @@ def _of_folder(folder: Path) -> Iterator[Listed]:
                 continue
             if Path(entry.name).suffix.lower() in PHOTO_SUFFIXES:
                 yield _in_folder(root, entry.path)
+
+
+def _is_lake(folder: str, names: set[str]) -> bool:
+    """Say whether a folder is a lake: many things may be called lake.json."""
+    marker = Path(folder, "lake.json")
+    if marker.name not in names or not os.path.isfile(marker):  # noqa: PTH113 - says no where it may not look
+        return False
+    if "ledger" in names:
+        return True
+    try:
+        with marker.open("rb") as file:
+            said = json.loads(file.read(LONGEST_MARKER))
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(said, dict) and "schema" in said
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
@@ -144,6 +160,8 @@ def _of_manifest(manifest: Path) -> Iterator[Listed]:
         raise PhotosError(
             f"manifest {manifest}: cannot be read after row {number} ({first}); mend it, or save it anew in UTF-8"
         ) from None
+    if number == 0:
+        raise PhotosError(f"manifest {manifest}: it has no rows; give every photo a row with its path")
 
 
 def _csv_rows(manifest: Path) -> Iterator[dict[str, Any]]:

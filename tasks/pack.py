@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from schemas.errors import LakeError
 from schemas.ids import canonical, sha256
-from tasks.codecs import decode, encode_jpeg
+from tasks.codecs import decode, encode_jpeg, read_artifact
 from tasks.lake import Lake, put, put_file, told
 from tasks.ledger import Row
 
@@ -162,22 +162,7 @@ def sample_json(row: Row) -> bytes:
 
 
 def _artifact(lake: Lake, digest: str, extension: str) -> Part:
-    """Read an artifact, and see that it still is what its name says: rot must not get into a shard."""
-    path = lake.artifact(digest, extension)
-    try:
-        part = _made(path.read_bytes())
-    except FileNotFoundError:
-        raise LakeError(_lost(lake, path, "it is missing; put a copy of it back")) from None
-    if part.sha256 != digest:
-        raise LakeError(_lost(lake, path, "it is damaged (its digest is not its name); put a good copy in its place"))
-    return part
-
-
-def _lost(lake: Lake, path: Path, what: str) -> str:
-    return (
-        f"lake {lake.root}: {path.relative_to(lake.root)}: {what}, from a backup or from a lake built anew of the same "
-        "photos, then run the same command again"
-    )
+    return Part(read_artifact(lake, digest, extension), digest)
 
 
 def _made(data: bytes) -> Part:

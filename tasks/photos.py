@@ -26,6 +26,7 @@ FORMATS = {
     "GIF": "gif",
     "AVIF": "avif",
 }
+JPEGS = ("JPEG", "MPO")
 OPENED = tuple(format for format in FORMATS if format != "MPO")  # which opens as a JPEG
 STEP = 32  # px: both sides of a bucket are multiples, as latents of 8 or 16 px in patches of 2 need
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
@@ -49,13 +50,14 @@ OTHERS = {  # what people name like a photo, by how it begins; "." is any byte
     rb"\s*(<\?xml[^>]*>\s*|<!--.*?-->\s*|<!doctype[^>]*>\s*)*<svg": "an SVG drawing",
     rb"....ftyp(heic|heix|heim|heis|hevc|hevx|mif1|msf1)": "HEIC; convert it to JPEG",
     rb"....ftypcrx ": "a camera's raw file; convert it to JPEG",
+    rb"....ftypavi[fs]": "the beginning of a photo, or an AVIF of a kind that is not read",
     rb"....ftyp": "a video, or a picture of a kind that is not read",
     rb"(\xff\x0a|....JXL )": "JPEG XL; convert it to JPEG",
     rb"(....jP  |\xff\x4f\xff\x51)": "JPEG 2000; convert it to JPEG",
     rb"8BPS": "a Photoshop document; export it as PNG or JPEG",
     rb"%PDF": "a PDF",
     rb"PK\x03\x04": "a ZIP archive",
-    rb"(II\*\x00|MM\x00\*|II\+\x00|MM\x00\+)": "a TIFF of a kind that is not read; save it with 8 bits a channel",
+    rb"(II[*+]\x00|MM\x00[*+])": "a TIFF of a kind that is not read, or it is cut; save it with 8 bits a channel",
     rb"(\xff\xd8|\x89PNG|GIF8|BM|RIFF....WEBP)": "the beginning of a photo, but the rest of its header is wrong",
 }
 
@@ -100,8 +102,8 @@ def _decode(data: bytes, intake: Intake) -> Decoded:
         format = image.format or ""
         width, height = image.size
         _refuse_bounds(image, intake)
-        if format in ("JPEG", "MPO"):
-            _refuse_garbage(data)
+        if format in JPEGS:
+            _refuse_many_scans(data)
         # JPEGs are decoded at a fraction that is still at least twice the bucket, so that no detail is lost
         image.draft("RGB", (2 * max(bucket(width, height, intake.size)),) * 2)
         image.load()
@@ -132,16 +134,14 @@ def _refuse_bounds(image: Image.Image, intake: Intake) -> None:
         raise Refusal("too-narrow", f"{width} x {height} px is narrower than 1 : {intake.max_aspect:g}")
 
 
-def _refuse_garbage(data: bytes) -> None:
-    """Walk a JPEG's markers up to its end; its decoder would fill what garbage hides with grey, and say nothing."""
+def _refuse_many_scans(data: bytes) -> None:
+    """Count a JPEG's scans by walking its markers up to its end, before its decoder works through them."""
     at = scans = 0
     while found := MARKER.search(data, at):
         marker, at = data[found.end() - 1], found.end()
         if marker == 0xD9:  # the end; whatever follows is not the photo's
             return
-        if marker < 0xC0:
-            raise Refusal("broken", f"the image cannot be decoded: garbage at byte {found.start()}")
-        if marker != 0xD8:
+        if marker >= 0xC0 and marker != 0xD8:  # those have a length
             at += int.from_bytes(data[at : at + 2], "big")
         scans += marker == 0xDA
         if scans > MOST_SCANS:

@@ -8,6 +8,7 @@ import numpy as np
 from font_roboto import Roboto
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
+from schemas.errors import ProjectError
 from schemas.records import Mask, Pixels
 from tasks.codecs import load_mask, load_photo
 from tasks.lake import Lake
@@ -17,6 +18,7 @@ TILE = 280  # px, the longer side of a picture
 ZOOM = 134  # px: the edited place, twice, one above the other
 GAP = 12
 WIDTH = 3 * TILE + ZOOM + 5 * GAP
+FORMATS = (".jpg", ".jpeg", ".png", ".webp")
 OUTLINE = (255, 64, 32)
 
 
@@ -32,7 +34,12 @@ def contact_sheet(lake: Lake, quadruplets: Sequence[Row], columns: int) -> Image
 
 
 def write_sheet(lake: Lake, quadruplets: Sequence[Row], out: Path, columns: int = 2) -> None:
-    """Write a contact sheet; the format follows the name of `out`."""
+    """Write a contact sheet; the format follows the name of `out`.
+
+    Raises ProjectError where that names none, and ArtifactError where one of the lake's files is missing or damaged.
+    """
+    if out.suffix.lower() not in FORMATS:
+        raise ProjectError(f"sheet {out}: its name ends in none of {', '.join(FORMATS)}; give it one of those")
     contact_sheet(lake, quadruplets, columns).save(out)
 
 

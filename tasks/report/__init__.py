@@ -51,7 +51,21 @@ def write_report(lake: Lake, figures: Figures, out: Path, advance: Callable[[int
         title=html.escape(_title(figures)), policy=policy, style=style, script=script,
         facts=inert_json(facts), pictures=inert_json(data),
     )  # fmt: skip
-    out.write_text(page, encoding="utf-8", newline="\n")
+    _put(out, page)
+
+
+def _put(out: Path, page: str) -> None:
+    """Write a page beside its place and then rename it: an old one stays whole until the new one is."""
+    if out.exists() and not out.is_file():  # a pipe or a terminal, whose place cannot be taken
+        out.write_text(page, encoding="utf-8", newline="\n")
+        return
+    real = out.resolve()
+    unfinished = real.with_name(f"{real.name}.unfinished")
+    try:
+        unfinished.write_text(page, encoding="utf-8", newline="\n")
+        unfinished.replace(real)
+    finally:
+        unfinished.unlink(missing_ok=True)
 
 
 def inert_json(value: Any) -> str:

@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from schemas.errors import LakeError
 from schemas.records import Mask, Pixels
 from tasks.codecs import load_mask, load_photo
 from tasks.lake import Lake
@@ -45,7 +44,7 @@ class Pictures:
 def draw(lake: Lake, samples: Sequence[Row], examples: Sequence[Row], advance: Callable[[int], None]) -> Pictures:
     """Make the pictures of samples and of examples of refusals; `advance` is told of each that is done.
 
-    Raises LakeError where one of the lake's files is lost or damaged.
+    Raises ArtifactError where one of the lake's files is missing or damaged.
     """
     digests = distinct_photos(samples, examples)
     side = SIDE if len(digests) <= MANY else SMALL_SIDE
@@ -71,22 +70,14 @@ def _each(make: Callable[[Asked], Made], asked: Iterable[Asked], advance: Callab
     return made
 
 
-def _loaded(load: Callable[[Lake, str], Made], lake: Lake, digest: str) -> Made:
-    try:
-        return load(lake, digest)
-    except (OSError, ValueError) as error:  # libraries say either of what they cannot decode
-        cause = "it is lost" if isinstance(error, FileNotFoundError) else "it is damaged"
-        raise LakeError(f"lake {lake.root}: artifact {digest} cannot be read ({cause}); restore that file") from None
-
-
 def _photo(lake: Lake, digest: str, side: int) -> dict[str, Any]:
-    small = _thumbnail(_loaded(load_photo, lake, digest), side)
+    small = _thumbnail(load_photo(lake, digest), side)
     return {"width": small.width, "height": small.height, "data": _webp(small)}
 
 
 def _edit(lake: Lake, row: Row, side: int) -> dict[str, Any]:
-    small = _thumbnail(_loaded(load_photo, lake, row["input_sha256"]), side)
-    mask = _shrunk(_loaded(load_mask, lake, row["mask_sha256"]), small.size)
+    small = _thumbnail(load_photo(lake, row["input_sha256"]), side)
+    mask = _shrunk(load_mask(lake, row["mask_sha256"]), small.size)
     left, top, width, height = cv2.boundingRect(mask.astype(np.uint8))
     right, bottom = min(small.width, left + width + MARGIN), min(small.height, top + height + MARGIN)
     left, top = max(0, left - MARGIN), max(0, top - MARGIN)

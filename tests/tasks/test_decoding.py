@@ -1,5 +1,6 @@
 """Photos are decoded in a process apart: what it may take, and what becomes of a photo that takes more."""
 
+import json
 import os
 import re
 import resource
@@ -18,6 +19,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from schemas.ids import stream
 from schemas.records import EngineFailure, Refusal
 from schemas.settings import Intake
 from tasks.codecs import decode
@@ -129,6 +131,56 @@ def test_what_takes_too_long_is_refused_and_the_next_photo_is_taken() -> None:
 
 def test_a_jpeg_of_thousands_of_scans_is_refused_at_once() -> None:
     assert reason(with_scans(2000, 5000)) == "too-many-scans"
+
+
+def test_scans_do_not_hide_behind_markers_without_a_length() -> None:
+    data = encoded(Image.new("L", (2000, 2000), "grey"), "JPEG", progressive=True)
+    last = data[[found.start() for found in re.finditer(rb"\xff\xda", data)][-1] : -2]
+    assert reason(data[:-2] + (b"\xff\x01" + last) * 5000 + b"\xff\xd9") == "too-many-scans"
+
+
+def shot(**options: object) -> bytes:
+    """A JPEG that is no flat colour anywhere."""
+    noise = Image.fromarray(stream(0, "shot").integers(0, 256, (96, 128, 3), dtype=np.uint8))
+    return encoded(noise.resize((640, 480), Image.Resampling.BICUBIC), "JPEG", **options)
+
+
+def overwritten(data: bytes, at: int, garbage: bytes) -> bytes:
+    return data[:at] + garbage + data[at + len(garbage) :]
+
+
+KINDS: list[dict[str, object]] = [{}, {"progressive": True}, {"subsampling": 0, "quality": 95}]
+
+
+@pytest.mark.parametrize("options", KINDS)
+def test_a_jpeg_whose_pixels_are_garbage_is_refused(options: dict[str, object]) -> None:
+    whole = shot(**options)
+    places = [len(whole) * tenth // 10 for tenth in range(4, 9)]
+    assert reason(whole[: len(whole) // 2] + b"\xff\xd9") == "broken"
+    assert {reason(overwritten(whole, at, bytes(4096))) for at in places} == {"broken"}
+    if "progressive" not in options:  # whose last scans are bare bits: any are as good
+        assert {reason(overwritten(whole, at, stream(0, "garbage").bytes(64))) for at in places} == {"broken"}
+    assert reason(whole[:2000] + bytes(range(1, 192)) + b"\xff\x37" + whole[2100:]) == "broken"
+
+
+@pytest.mark.parametrize("options", [*KINDS, {"restart_marker_blocks": 8}])
+def test_a_jpeg_with_more_than_its_pixels_is_taken_as_it_is(options: dict[str, object]) -> None:
+    whole = shot(**options)
+    expected = decode_apart(whole, INTAKE).webp
+    for more in (
+        whole + bytes(5000),
+        whole + whole[2000:9000],
+        whole[:-2] + bytes(4) + whole[-2:],  # before the end, as some cameras write
+        whole[:2] + b"\xff\xfe\x00\x06\xff\xda\xff\xd9" + whole[2:],  # a comment of markers
+        re.sub(rb"(?=\xff[\xd0-\xd7])", bytes(1), whole),  # before the restarts, as some cameras write
+    ):
+        assert decode_apart(more, INTAKE).webp == expected
+
+
+def test_the_previews_of_a_cameras_jpeg_are_no_garbage() -> None:
+    photo = Image.fromarray(decode(decode_apart(shot(), INTAKE).webp))
+    both = encoded(photo, "MPO", save_all=True, append_images=[photo.resize((160, 120))])
+    assert decode_apart(both, INTAKE).format == "MPO"
 
 
 def test_an_animation_of_very_many_frames_is_refused_at_once() -> None:
@@ -244,12 +296,32 @@ def test_a_decoder_ends_with_its_parent_however_that_ends() -> None:
 
 
 def test_what_takes_too_much_memory_is_refused() -> None:
-    script = f"import resource; resource.setrlimit(resource.RLIMIT_AS, (500_000_000,) * 2)\n{textwrap.dedent(SCRIPT)}"
+    script = f"import resource; resource.setrlimit(resource.RLIMIT_AS, (700_000_000,) * 2)\n{textwrap.dedent(SCRIPT)}"
     done = subprocess.run(
         [sys.executable, "-c", script, "8000"], input=b"", capture_output=True, check=True, timeout=60,
         env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},
     )  # fmt: skip
     assert done.stdout.startswith(b"too-much-memory"), done
+
+
+NO_BOUND_ON_ADDRESSES = """
+import resource
+bound = resource.setrlimit
+def refuse(which, bounds):
+    if which == resource.RLIMIT_AS:
+        raise ValueError("current limit exceeds maximum limit")
+    bound(which, bounds)
+resource.setrlimit = refuse
+from tasks.decoding import main
+main()
+"""
+
+
+def test_where_addresses_cannot_be_bounded_as_on_macos_photos_are_taken_all_the_same() -> None:
+    asked = json.dumps({"intake": INTAKE.model_dump(), "bytes": len(PHOTO)}).encode() + b"\n" + PHOTO
+    command = [sys.executable, "-c", NO_BOUND_ON_ADDRESSES]
+    done = subprocess.run(command, input=asked, capture_output=True, check=True, timeout=60)
+    assert json.loads(done.stdout.partition(b"\n")[0])["taken"]["format"] == "JPEG"
 
 
 def test_a_decoder_is_of_the_project_wherever_the_command_is_run(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from PIL import Image
 from schemas.errors import PhotosError, VersionError
 from schemas.ids import sha256, stream
 from schemas.records import Refusal
-from schemas.settings import Intake
+from schemas.settings import Intake, Settings
 from tasks.codecs import decode
 from tasks.decoding import decode_apart
 from tasks.lake import Lake, create_lake
@@ -169,8 +169,8 @@ def test_a_mutated_manifest_is_listed_or_refused_in_one_line(tmp_path: Path, suf
 def published(tmp_path: Path) -> Lake:
     lake = create_lake(tmp_path / "lake")
     rows = [quadruplet(lake, number) for number in range(3)]
-    run = {"run_id": "000001", "settings": '{"seed": 0}', "fingerprints": '{"ingest": "x"}'}
-    write_manifest(lake, "v1", [pack_shard(lake, rows, 95)], rows, None, run)
+    run = {"run_id": "000001", "fingerprints": '{"ingest": "x"}'}
+    write_manifest(lake, "v1", [pack_shard(lake, rows, 95)], rows, None, run, Settings())
     return lake
 
 

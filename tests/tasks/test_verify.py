@@ -16,6 +16,7 @@ from PIL import Image
 
 from schemas.errors import VersionError
 from schemas.ids import sha256
+from schemas.settings import Settings
 from tasks.lake import Lake, create_lake
 from tasks.manifests import manifests, read_manifest, seal, sound_manifests
 from tasks.pack import INDEX, PARTS, pack_shard
@@ -216,8 +217,8 @@ def test_only_parts_with_a_decoder_are_decoded() -> None:
 def published(lake: Lake) -> Lake:
     """A lake with a version 'v1' of one shard."""
     rows = [quadruplet(lake, 0), quadruplet(lake, 1)]
-    run = {"run_id": "000001", "settings": "{}", "fingerprints": "{}"}
-    write_manifest(lake, "v1", [pack_shard(lake, rows, 95)], rows, None, run)
+    run = {"run_id": "000001", "fingerprints": "{}"}
+    write_manifest(lake, "v1", [pack_shard(lake, rows, 95)], rows, None, run, Settings())
     return lake
 
 

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import re
+import resource
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -17,7 +18,7 @@ from playwright.sync_api import Browser, Dialog, Page, Request, expect, sync_pla
 
 from flows import cli
 from flows.build import build
-from schemas.errors import LakeError
+from schemas.errors import ArtifactError, LakeError
 from tasks.catalog import read, rebuild, rows
 from tasks.lake import Lake, create_lake, open_lake
 from tasks.manifests import read_manifest
@@ -316,13 +317,71 @@ def test_a_catalogue_older_than_a_version_is_named(two_versions: Lake, copied: B
         collect(copied.lake, "v2")
 
 
-@pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_bytes(b"RIFF")])
-def test_a_lost_or_damaged_picture_is_named(damage: Callable[[Path], Any], copied: Built, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("damage", "what"), [(Path.unlink, "missing"), (lambda path: path.write_bytes(b"RIFF"), "damaged")]
+)
+def test_a_lost_or_damaged_picture_is_named_and_an_old_report_stays_whole(
+    damage: Callable[[Path], Any], what: str, copied: Built, tmp_path: Path
+) -> None:
     figures = collect(copied.lake)
     digest = figures.samples[3]["input_sha256"]
     damage(copied.lake.artifact(digest, "webp"))
-    with pytest.raises(LakeError, match=rf"artifact {digest} cannot be read"):
+    (tmp_path / "report.html").write_text("an old one")
+    with pytest.raises(ArtifactError, match=rf": artifacts/{digest[:2]}/{digest}\.webp: it is {what}"):
         write_report(copied.lake, figures, tmp_path / "report.html")
+    assert (tmp_path / "report.html").read_text() == "an old one"
+
+
+def test_a_full_disk_leaves_an_old_report_whole_and_nothing_beside_it(built: Built, tmp_path: Path) -> None:
+    """As a limit on the size of files; past the page's head, so that there is half a page to be left."""
+    out = tmp_path / "report.html"
+    out.write_text("an old one")
+    figures = collect(built.lake)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
+    try:
+        with pytest.raises(OSError, match="too large"):
+            write_report(built.lake, figures, out)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
+    assert out.read_text() == "an old one"
+
+
+def test_a_report_of_five_thousand_samples_has_one_page_of_cards(
+    browser: Browser, report: Path, tmp_path: Path
+) -> None:
+    facts, many = facts_in(report), 5000
+    few = facts["samples"]
+    samples = [few[number % len(few)] | {"id": f"{number:064x}"} for number in range(many)]
+    page = report.read_text()
+    for part, value in (("facts", facts | {"samples": samples, "total": many}), ("pictures", repeated(page, many))):
+        start = page.index(">", page.index(f'id="{part}"')) + 1
+        page = page[:start] + inert_json(value) + page[page.index("</script>", start) :]
+    (tmp_path / "many.html").write_text(page)
+    opened, trouble = look(browser, tmp_path / "many.html")
+    assert shown(opened) == many
+    assert opened.locator(".card").count() == 24
+    opened.locator("button.next").first.click()
+    assert opened.locator(".card code").first.inner_text() == f"{24:064x}"[:12]
+    assert opened.locator(".card").count() == 24
+    task = samples[0]["task"]
+    opened.locator(f"input[name=task][value='{task}']").check(force=True)
+    assert shown(opened) == sum(sample["task"] == task for sample in samples) < many
+    assert opened.locator(".card").count() == 24
+    opened.get_by_label("Search").fill(samples[0]["id"])
+    assert (shown(opened), opened.locator(".card").count()) == (1, 1)
+    assert trouble == []
+    opened.context.close()
+
+
+def repeated(page: str, many: int) -> Any:
+    """The page's pictures, with those of the edits as often as there are samples."""
+    found = re.search(r'id="pictures">(.*?)</script>', page)
+    assert found
+    pictures = json.loads(found[1])
+    edits = pictures["edits"]
+    return pictures | {"edits": [edits[number % len(edits)] for number in range(many)]}
 
 
 def test_the_same_lake_gives_the_same_bytes(copied: Built, report: Path, tmp_path: Path) -> None:
