@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -223,12 +224,31 @@ def test_a_damaged_manifest_is_left_out_and_told(runner: Runner, finished: Path)
 # Prefect ---------------------------------------------------------------------------------------------------------
 
 
+SERVED = """
+from flows.cli import _prefect
+with _prefect():
+    from prefect import flow, task
+    @task
+    def one(number):
+        return number
+    @flow(name="served")
+    def three():
+        return sum(one.submit(number).result() for number in range(3))
+    print(three())
+"""
+
+
 def test_the_embedded_server_needs_no_proxy_and_says_in_one_line_why_it_does_not_start(tmp_path: Path) -> None:
-    script = [sys.executable, "-c", "from flows.cli import _prefect\nwith _prefect(): print('served')"]
+    script = [sys.executable, "-c", SERVED]
     environment = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"}
     proxied = environment | {"HTTP_PROXY": "http://127.0.0.1:9", "http_proxy": "http://127.0.0.1:9"}
     served = subprocess.run(script, env=proxied, capture_output=True, text=True, check=False)
-    assert served.stdout == "served\n", served.stderr
+    assert served.stdout == "3\n", served.stderr
+    # and what ran is on record, though the server ended with the command
+    sql = """SELECT t.state_type FROM task_run t JOIN flow_run r ON r.id = t.flow_run_id JOIN flow f ON f.id = r.flow_id
+             WHERE f.name = 'served'"""
+    with sqlite3.connect(Path(os.environ["PREFECT_HOME"]) / "prefect.db") as database:
+        assert database.execute(sql).fetchall() == [("COMPLETED",)] * 3
     (tmp_path / "prefect.db").mkdir()
     broken = environment | {"PREFECT_HOME": str(tmp_path)}
     ended = subprocess.run(script, env=broken, capture_output=True, text=True, check=False)
