@@ -36,13 +36,15 @@ def build(
     assignments: Sequence[str] = (),
     limit: int | None = None,
     version: str | None = None,
+    blind: bool = False,
 ) -> Summary:
     """Build quadruplets from a folder or manifest of photos into a lake, and publish them if a version is named.
 
-    What the lake already answers under the same settings is not asked again.
+    What the lake already answers under the same settings is not asked again. With `blind` nothing is told of which
+    photos show one product: `calibrate` then measures what is found out against it.
     """
     settings = load_settings(profile, assignments)
-    listed = list_photos(Path(photos), limit)
+    listed = list_photos(Path(photos), limit, blind=blind)
     the_lake = create_lake(Path(lake))
     with hold(the_lake, settings.run.wait_for_lake):
         context = Context(the_lake, settings, ledger.next_run_id(the_lake), fingerprints(settings))

@@ -97,6 +97,9 @@ def build(
     assignments: Assignments = None,
     limit: Annotated[int | None, typer.Option(min=1, help="List only the first N photos, by path.")] = None,
     publish: Annotated[str | None, typer.Option(metavar="NAME", help="Publish the result as this version.")] = None,
+    blind: Annotated[
+        bool, typer.Option("--blind", help="Tell the judge of no product, so that `calibrate` can measure it.")
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what there is to do and how long; do nothing.")
     ] = False,
@@ -110,15 +113,16 @@ def build(
     from tasks.fingerprints import fingerprints
 
     fingerprints(settings)  # reads the weights that the settings name
+    from tasks.listing import list_photos
+
     if dry_run:
-        _dry_run(photos, lake, settings, limit, as_json)
+        _dry_run(list_photos(photos, limit, blind=blind), lake, settings, as_json)
         return
     from tasks.lake import Lake as TheLake
-    from tasks.listing import list_photos
     from tasks.settled import settled
     from tasks.versions import refuse_name
 
-    listed = list_photos(photos, limit)
+    listed = list_photos(photos, limit, blind=blind)
     if publish:
         refuse_name(TheLake(lake), publish)
     summary = settled(lake, settings, listed, complete=limit is None)
@@ -126,7 +130,7 @@ def build(
         with _prefect():
             from flows.build import build as build_flow
 
-            summary = build_flow(str(photos), str(lake), profile, assignments or [], limit, publish)
+            summary = build_flow(str(photos), str(lake), profile, assignments or [], limit, publish, blind)
     elif publish:
         _publish(publish, lake)
         summary.version = publish
@@ -153,14 +157,12 @@ def build(
         raise typer.Exit(1)
 
 
-def _dry_run(photos: Path, lake: Path, settings: Any, limit: int | None, as_json: bool) -> None:
+def _dry_run(listed: Sequence[Any], lake: Path, settings: Any, as_json: bool) -> None:
     from tasks.catalog import plan
     from tasks.fingerprints import fingerprints
     from tasks.forecast import forecast
     from tasks.lake import Lake as TheLake
-    from tasks.listing import list_photos
 
-    listed = list_photos(photos, limit)
     with plan(TheLake(lake), fingerprints(settings), settings.pair) as connection:
         forecasts = forecast(connection, listed)
     found = [one.model_dump() for one in forecasts]
@@ -381,6 +383,41 @@ def report(
     with progress("report", pictures_in(figures)) as advance:
         write_report(the_lake, figures, out, advance)
     print(f"{len(figures.samples)} of {figures.facts['total']} samples: {out}")
+
+
+@app.command()
+def calibrate(
+    lake: Lake = DEFAULT_LAKE,
+    labels: Annotated[
+        Path | None, typer.Option(help="A CSV file: product, and path (of a photo) or kind (of the product).")
+    ] = None,
+    precision: Annotated[float, typer.Option(min=0.5, max=1, help="That a proposed cut must reach.")] = 0.98,
+    out: Annotated[Path, typer.Option(help="The picture of the curve; .png.")] = Path("calibration.png"),
+    as_json: AsJson = False,
+) -> None:
+    """Hold what the engines answered against labels: how often they are right, at which cut, on products not tuned on.
+
+    Pairs need a lake built with --blind, or --labels; instructions need rendered photos, which know the truth.
+
+    Example: `omnirefiner build photos --blind --lake trial && omnirefiner calibrate --lake trial`
+    """
+    from flows.progress import progress
+    from tasks.calibrate.measure import measure
+    from tasks.catalog import read, rows
+    from tasks.lake import open_lake
+
+    the_lake = open_lake(lake)
+    with read(the_lake) as connection:
+        total = rows(connection, "SELECT count(*) AS n FROM quadruplets WHERE accepted")[0]["n"]
+    with progress("calibrate", total) as advance:
+        tables = measure(the_lake, labels, precision, out, advance)
+    if as_json:
+        _print_json(tables)
+        return
+    for title, table in tables.items():
+        _table(title, table)
+    if out.exists():
+        print(f"Curve: {out}")
 
 
 @app.command()

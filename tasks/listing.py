@@ -26,6 +26,7 @@ NOT_READ = (".heic", ".heif", ".svg", ".jxl", ".jp2", ".psd")  # listed all the 
 RAW = (".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2")  # cameras' own; the same
 PHOTO_SUFFIXES = {*TAKEN, *NOT_READ, *RAW}
 KNOWN_COLUMNS = ("path", "product", "licence", "license")
+LABEL = "label"  # the column of a product that a blind build is not told
 LONGEST_MARKER = 2**16  # bytes of a lake.json; a lake's own has a hundred
 ESCAPED = re.compile(rb"\\x([0-9a-f]{2})")
 
@@ -49,8 +50,10 @@ class Listed:
         return {name: getattr(self, name) for name in self.__slots__}
 
 
-def list_photos(photos: Path, limit: int | None = None) -> list[Listed]:
+def list_photos(photos: Path, limit: int | None = None, *, blind: bool = False) -> list[Listed]:
     """Return the photos of a folder or a manifest, in order of their paths, the first `limit` of them.
+
+    With `blind` no photo has a product: what is known of it is kept aside, as the column LABEL.
 
     In a folder, the folder that a photo lies in is its product; photos that lie at the top have none. What is named as
     a photo is listed, and every folder or link that leads nowhere; what begins with a dot is passed over.
@@ -59,6 +62,8 @@ def list_photos(photos: Path, limit: int | None = None) -> list[Listed]:
     if not photos.exists():
         raise PhotosError(f"photos {photos}: not found; give a folder of photos or a manifest")
     found = _of_folder(photos) if photos.is_dir() else _of_manifest(photos)
+    if blind:
+        found = (_blinded(one) for one in found)
     distinct = {one.item_id: one for one in found}  # a manifest may say the same twice
     listed = sorted(distinct.values(), key=lambda one: (one.path, one.product or "", one.item_id))
     if not listed:
@@ -258,8 +263,18 @@ def _name(value: Any) -> str | None:
 
 def _look(listing: str, root: str, path: str, product: str | None, licence: str | None, extra: str) -> Listed:
     size, mtime_ns = _size_and_time(f"{root}/{path}")
-    facts = (_text(root), _text(path), product, licence, sys.intern(extra), size, mtime_ns)
-    return Listed(digest("source", *facts), _text(listing), *facts)
+    return _listed(_text(listing), _text(root), _text(path), product, licence, sys.intern(extra), size, mtime_ns)
+
+
+def _listed(listing: str, *facts: Any) -> Listed:
+    return Listed(digest("source", *facts), listing, *facts)
+
+
+def _blinded(one: Listed) -> Listed:
+    extra = (
+        one.extra if one.product is None else json.dumps({**json.loads(one.extra), LABEL: one.product}, sort_keys=True)
+    )
+    return _listed(one.listing, one.root, one.path, None, one.licence, extra, one.size, one.mtime_ns)
 
 
 def _size_and_time(path: str) -> tuple[int, int]:

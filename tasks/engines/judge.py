@@ -24,7 +24,7 @@ from tasks.engines.vlm import PairQuestion
 # products (DreamBooth), ridge 0.015 a pair on standardised figures. Scored by fits that saw neither product of a
 # pair, a cut of 0.8 gives precision 0.993 (140 of 141) at recall 0.62. Fits on half of the products were too few: the
 # half without look-alikes set its probabilities too high for the other's. Refit when there are more products.
-INTERCEPT, COSINE_WEIGHT, COLOURED_WEIGHT, DETAILED_WEIGHT = -9.0187, 11.5497, 0.6665, 0.7965
+INTERCEPT, WEIGHTS = -9.0187, (11.5497, 0.6665, 0.7965)
 UNLIKE = 0.5  # cosine below which matching is not worth its time: the least among 226 true pairs is 0.56
 SAME_SHOT = 0.97  # correlation of small copies from which two photos are one shot; other pairs reach 0.92
 LEAST_SHARED = 1.5  # matched surface (in full-confidence points) below which two views have nothing in common
@@ -106,9 +106,15 @@ def judge_pair(question: PairQuestion, known_same: bool = False) -> PairJudgemen
 
 def likely_same(cosine: float, coloured: float, detailed: float) -> float:
     """Return the probability (0..1) that two photos show the same product, among candidates that look alike."""
-    logit = INTERCEPT + COSINE_WEIGHT * cosine
-    logit += COLOURED_WEIGHT * np.log1p(coloured / 3) + DETAILED_WEIGHT * np.log1p(detailed / 3)
+    logit = INTERCEPT + sum(
+        weight * figure for weight, figure in zip(WEIGHTS, figures(cosine, coloured, detailed), strict=True)
+    )
     return float(1 / (1 + np.exp(-logit)))
+
+
+def figures(cosine: float, coloured: float, detailed: float) -> tuple[float, float, float]:
+    """Return what the regression goes by; `calibrate` fits it anew to the evidence that pairs bear."""
+    return cosine, float(np.log1p(coloured / 3)), float(np.log1p(detailed / 3))
 
 
 def matched_surface(c: Correspondences, target: View, reference: View) -> tuple[float, float]:

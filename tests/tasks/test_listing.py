@@ -266,3 +266,11 @@ def test_nothing_to_list_is_refused(tmp_path: Path) -> None:
         list_photos(tmp_path)
     with pytest.raises(PhotosError, match="not found"):
         list_photos(tmp_path / "nowhere")
+
+
+def test_a_blind_listing_tells_no_product_and_keeps_it_as_a_label(photos: Path) -> None:
+    told, blind = list_photos(photos), list_photos(photos, blind=True)
+    assert [one.path for one in blind] == [one.path for one in told]
+    assert {one.product for one in blind} == {None}
+    assert [json.loads(one.extra).get("label") for one in blind] == [one.product for one in told]
+    assert all((one.item_id == other.item_id) == (one.product is None) for one, other in zip(told, blind, strict=True))

@@ -1,0 +1,53 @@
+"""All that a lake lets one measure: pairs where photos are labelled, instructions and edits where they are rendered."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from tasks.calibrate.curve import draw_curve
+from tasks.calibrate.fit import cross_validated, fit
+from tasks.calibrate.labels import LabelsError, labels_of
+from tasks.calibrate.pairs import curve, judged_pairs
+from tasks.calibrate.tables import instruction_tables, pair_tables
+from tasks.calibrate.truth import check, damage, phrasings, shots_of
+from tasks.catalog import read, rows
+from tasks.lake import Lake
+from tasks.ledger import Row
+
+
+def measure(
+    lake: Lake,
+    labels_file: Path | None,
+    precision: float,
+    picture: Path,
+    advance: Callable[[int], None] = lambda _: None,
+) -> dict[str, list[Row]]:
+    """Return tables by title, and draw the curve of the pairs if any are labelled.
+
+    `precision` is what proposed cuts must reach; `advance` is told of each quadruplet that was held against the truth.
+
+    Raises LabelsError where nothing can be measured.
+    """
+    tables: dict[str, list[Row]] = {}
+    with read(lake) as connection:
+        labels = labels_of(connection, labels_file)
+        shots = shots_of(connection)
+        if not labels.products and not shots:
+            raise LabelsError(
+                f"lake {lake.root}: nothing to measure by; build it with --blind from product folders or a "
+                "manifest with products, or give --labels FILE, or build it from rendered photos"
+            )
+        if labels.products:
+            (cuts,) = rows(connection, "SELECT same_product FROM cuts")
+            pairs = judged_pairs(connection, labels)
+            tables |= pair_tables(pairs, labels, cuts["same_product"], precision)
+            curves = {"as the judge scored them": curve(pairs, labels.true_pairs())}
+            if fit(pairs) is not None:
+                curves["judge fitted on other products"] = curve(cross_validated(pairs), labels.true_pairs())
+            draw_curve(curves, cuts["same_product"], precision, picture)
+        if shots:
+            tables |= instruction_tables(*check(connection, lake, shots, advance))
+        tables["The change against the region asked for, before paste-back"] = damage(connection)
+        tables["Words"] = phrasings(connection)
+    return tables

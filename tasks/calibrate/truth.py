@@ -1,0 +1,249 @@
+"""How good the instructions and edits are, by what rendered photos know of themselves.
+
+A photo counts whose folder has the renderer's truth.jsonl. It is rendered once more, to the pixel, and the region that
+an instruction names is looked up on the product itself: what lies there, and whether the reference shows it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+
+from schemas.records import Category, EditInstruction, Mask, Photo, Polygon
+from tasks.catalog import rows
+from tasks.codecs import load_photo
+from tasks.engines import words
+from tasks.engines.regions import things_once
+from tasks.lake import Lake
+from tasks.ledger import Row
+from tasks.render.photos import render_view
+from tasks.render.products import product
+from tasks.render.truth import Render, on_product, part_mask, region, visible_in
+
+COVERED = 0.5  # of a region, by a part: the region is then of that part
+OVERLAP = 0.3  # intersection over union: and so it is
+LEAST_PART = 0.01  # of the photo: what an instruction may name covers as much
+LEAST_SHOWN = 0.8  # of a part's surface, for it to be looked for
+SLACK = 0.02  # of the photo: so near the border of two ninths either word is right
+
+
+@dataclass(frozen=True)
+class Shot:
+    """Which rendered photo an image is, and its size in the lake."""
+
+    seed: int
+    number: int  # of the product
+    hard: bool
+    view: int
+    rendered: tuple[int, int]  # px: width and height, as rendered
+    bucket: tuple[int, int]  # px: in the lake
+
+
+@dataclass(frozen=True)
+class Found:
+    """An instruction held against the truth.
+
+    `visible` is the share (0..1) of its region that the reference shows, `on_product` that lies on the product, `area`
+    its share of the photo; `right` says whether what lies there is of its category, `says` what of its sentences is
+    wrong ("thing", "place", "attribute").
+    """
+
+    category: Category
+    visible: float
+    on_product: float
+    area: float
+    right: bool
+    says: tuple[str, ...]
+
+
+def shots_of(connection: duckdb.DuckDBPyConnection) -> dict[str, Shot]:
+    """Return the lake's rendered photos by image_id."""
+    found: dict[str, Shot] = {}
+    told: dict[str, Mapping[str, Any]] = {}
+    for row in rows(connection, "SELECT root, path, image_id, width, height FROM sources ORDER BY root, path"):
+        if row["root"] not in told:
+            told[row["root"]] = _told(Path(row["root"]) / "truth.jsonl")
+        truth = told[row["root"]].get(row["path"])
+        if truth is not None:
+            view = truth["view"]
+            found[row["image_id"]] = Shot(
+                seed=truth["seed"],
+                number=truth["number"],
+                hard="-hard" in truth["product_id"],
+                view=view["number"],
+                rendered=(view["width"], view["height"]),
+                bucket=(row["width"], row["height"]),
+            )
+    return found
+
+
+def check(
+    connection: duckdb.DuckDBPyConnection, lake: Lake, shots: Mapping[str, Shot], advance: Callable[[int], None]
+) -> tuple[list[Found], list[tuple[Category, bool]]]:
+    """Hold the quadruplets of rendered photos against the truth.
+
+    Returns what was found of each instruction; and each part of their targets that could be named, by its category,
+    with whether the embedded writer finds it: one that covers 1% of its photo and turns most of its surface to it.
+    `advance` is told of each quadruplet done.
+    """
+    found: list[Found] = []
+    parts: list[tuple[Category, bool]] = []
+    for rows_of_product in _by_product(connection, shots):
+        for row in rows_of_product:
+            found.append(_check(row, shots[row["target_id"]], shots[row["reference_id"]]))
+            advance(1)
+        targets = {row["target_id"]: row["target_sha256"] for row in rows_of_product}
+        for image_id, digest in targets.items():
+            parts += _parts_of(Photo(image_id, load_photo(lake, digest)), shots[image_id])
+    return found, parts
+
+
+def _by_product(connection: duckdb.DuckDBPyConnection, shots: Mapping[str, Shot]) -> Iterator[list[Row]]:
+    """Yield the quadruplets of one product after the other, so that each photo is rendered once."""
+    sql = """SELECT quadruplet_id, target_id, target_sha256, reference_id, instruction, edit_instruction,
+                    restore_instruction
+             FROM quadruplets WHERE accepted ORDER BY quadruplet_id"""
+    products: dict[tuple[int, bool, int], list[Row]] = {}
+    for row in rows(connection, sql):
+        if row["target_id"] in shots and row["reference_id"] in shots:
+            shot = shots[row["target_id"]]
+            products.setdefault((shot.seed, shot.hard, shot.number), []).append(row)
+    for _, found in sorted(products.items()):
+        yield found
+
+
+def _parts_of(photo: Photo, shot: Shot) -> Iterator[tuple[Category, bool]]:
+    render = render_of(shot)
+    things = [
+        (thing.category, region(in_source(thing.polygon, shot), render.surface.shape)) for thing in things_once(photo)
+    ]
+    for part in render.parts:
+        if part.area_share >= LEAST_PART and part.visible_share >= LEAST_SHOWN:
+            mask = part_mask(_part(render, part.id), render.surface, render.uv)
+            yield (
+                part.category,
+                any(category is part.category and _overlap(mask, inside) >= OVERLAP for category, inside in things),
+            )
+
+
+@lru_cache(maxsize=32)
+def render_of(shot: Shot) -> Render:
+    """Render a photo once more, with its truth."""
+    return render_view(product(shot.seed, shot.number, shot.hard), shot.view, shot.seed, max(shot.rendered))
+
+
+def in_source(polygon: Polygon, shot: Shot) -> Polygon:
+    """Return a polygon of the bucketed photo as one of the photo as rendered: intake crops its middle to the bucket."""
+    scale = max(shot.bucket[0] / shot.rendered[0], shot.bucket[1] / shot.rendered[1])
+    across, down = (
+        bucket / scale / side for bucket, side in zip(shot.bucket, shot.rendered, strict=True)
+    )  # shares kept
+    return tuple((0.5 + (x - 0.5) * across, 0.5 + (y - 0.5) * down) for x, y in polygon)
+
+
+def _check(row: Row, target: Shot, reference: Shot) -> Found:
+    instruction = EditInstruction.model_validate_json(row["instruction"])
+    render = render_of(target)
+    polygon = in_source(instruction.region, target)
+    inside = region(polygon, render.surface.shape)
+    parts = [
+        part for part in render.parts if _is_of(part_mask(_part(render, part.id), render.surface, render.uv), inside)
+    ]
+    of_category = [part for part in parts if part.category is instruction.category]
+    nothing_else = len(of_category) == len(parts)
+    right = nothing_else if instruction.category is Category.OBJECT_DETAIL else bool(of_category)
+    wrong = []
+    if not right:
+        wrong.append("thing")
+    sentences = (row["edit_instruction"], row["restore_instruction"])
+    if not all(says_the_place(sentence, words.centre_of(instruction.region)) for sentence in sentences):
+        wrong.append("place")
+    if instruction.text_before is not None and _letters(instruction.text_before) not in {
+        _letters(part.text) for part in of_category if part.text
+    }:
+        wrong.append("attribute")
+    return Found(
+        category=instruction.category,
+        visible=visible_in(render, render_of(reference), polygon),
+        on_product=on_product(render, polygon),
+        area=float(inside.mean()),
+        right=right,
+        says=tuple(wrong),
+    )
+
+
+def says_the_place(sentence: str, point: tuple[float, float]) -> bool:
+    """Say whether the sides that a sentence names are those where a relative point lies, as the viewer sees it."""
+    said = set(
+        re.findall(
+            r"\b(left|right|top|upper|bottom|lower)\b", re.sub(r"the right (one|thing)|'[^']*'", "", sentence.lower())
+        )
+    )
+    across, down = (at - 0.5 for at in point)
+    sides = (
+        ({"left"}, across < -words.CENTRE + SLACK, across < -words.CENTRE - SLACK),
+        ({"right"}, across > words.CENTRE - SLACK, across > words.CENTRE + SLACK),
+        ({"top", "upper"}, down < -words.CENTRE + SLACK, down < -words.CENTRE - SLACK),
+        ({"bottom", "lower"}, down > words.CENTRE - SLACK, down > words.CENTRE + SLACK),
+    )
+    return all((may if said & names else not must) for names, may, must in sides)
+
+
+def _told(file: Path) -> Mapping[str, Any]:
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return {}
+    return {row["path"]: row for row in map(json.loads, lines)}
+
+
+def _part(render: Render, part_id: str) -> Any:
+    return next(part for part in render.model.parts if part.id == part_id)
+
+
+def _is_of(part: Mask, inside: Mask) -> bool:
+    return bool(_overlap(part, inside) >= OVERLAP or (part & inside).sum() >= COVERED * inside.sum())
+
+
+def _overlap(one: Mask, other: Mask) -> float:
+    return float((one & other).sum() / max(1, (one | other).sum()))
+
+
+def _letters(text: str) -> str:
+    return "".join(sign for sign in text.casefold() if sign.isalnum())
+
+
+def damage(connection: duckdb.DuckDBPyConnection) -> list[Row]:
+    """Return, for each operation, how the change lies to the region that was asked for, before any paste-back.
+
+    `iou` is the median intersection over union of the two, `spill` the median and `most_spill` the 95th percentile of
+    the change outside as a share of the region's area; `psnr` dB within the mask.
+    """
+    return rows(
+        connection,
+        """WITH told AS (SELECT *, filled * outside / (1 - outside) AS spilt FROM quadruplets
+                        WHERE accepted AND outside < 1)
+           SELECT operation, count(*) AS n, median(filled / (1 + spilt)) AS iou, median(spilt) AS spill,
+                  quantile_cont(spilt, 0.95) AS most_spill, median(mask_area) AS mask, median(psnr) AS psnr
+           FROM told GROUP BY ROLLUP (operation) ORDER BY operation NULLS LAST""",
+    )
+
+
+def phrasings(connection: duckdb.DuckDBPyConnection) -> list[Row]:
+    """Return how many of the first 1,000 restorations, by digest, are worded differently, places and all."""
+    sql = """SELECT count(*) AS sentences, count(DISTINCT restore_instruction) AS different FROM (
+                 SELECT restore_instruction FROM quadruplets WHERE accepted ORDER BY quadruplet_id LIMIT 1000)"""
+    return rows(connection, sql)
+
+
+def median(values: Sequence[float]) -> float:
+    """Return the median, 0 of none."""
+    return float(np.median(values)) if values else 0.0
