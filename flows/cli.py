@@ -399,7 +399,7 @@ def calibrate(
 
     Pairs need a lake built with --blind, or --labels; instructions need rendered photos, which know the truth.
 
-    Example: `omnirefiner build photos --blind --lake trial && omnirefiner calibrate --lake trial`
+    Example: `omnirefiner calibrate --lake trial --labels kinds.csv`
     """
     from flows.progress import progress
     from tasks.calibrate.measure import measure
@@ -475,7 +475,8 @@ def demo(folder: Annotated[Path, typer.Argument(help="Where to put photos and la
     build(photos, lake, publish=None if published else "demo")
     sheet(picture, lake)
     report(page, lake)
-    _verify("demo", lake)
+    if _verify("demo", lake):
+        raise typer.Exit(1)
     print(f"""
 Photos:      {photos}
 Lake:        {lake}  (shards/, versions/demo.json, catalog.duckdb)

@@ -14,11 +14,13 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import httpx
 
 from schemas.errors import PrefectError
 
+ROOT = Path(__file__).parents[1]
 LONGEST_START = 90  # seconds
 LONGEST_END = 3  # seconds that open connections are waited for
 
@@ -58,6 +60,7 @@ def start() -> str:
             url = f"http://127.0.0.1:{listener.getsockname()[1]}/api"
             process = subprocess.Popen(
                 [sys.executable, "-m", "flows.server", str(listener.fileno())],
+                cwd=ROOT,  # where the module lies, and no folder of photos with a module of that name
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=said,

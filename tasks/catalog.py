@@ -70,6 +70,7 @@ def rebuild(lake: Lake) -> None:
         with duckdb.connect(str(temporary), config={"threads": 2}) as connection:
             _lay(connection, lake, fingerprints, cuts, list(sound_manifests(lake)), copy=True)
             connection.execute("CHECKPOINT")
+        lake.snapshot.with_suffix(".duckdb.wal").unlink(missing_ok=True)  # nobody of ours writes one
         swap(lake, lake.snapshot, temporary)
     except duckdb.Error as error:
         bad = ", ".join(ledger.damaged(lake))  # DuckDB does not always say which file it is
@@ -135,16 +136,18 @@ def ask(connection: duckdb.DuckDBPyConnection, sql: str) -> list[Row]:
     Raises QueryError where there is none in it or more than one, or DuckDB has no answer.
     """
     try:
-        statements = len(connection.extract_statements(sql))
-        if statements != 1:
-            raise QueryError(f"query: there are {statements} questions in it; give one SELECT")
+        statements = connection.extract_statements(sql)
+        if len(statements) != 1:
+            raise QueryError(f"query: there are {len(statements)} questions in it; give one SELECT")
+        if statements[0].type != duckdb.StatementType.SELECT:  # others could write beside the snapshot, to its own log
+            raise QueryError(f"query: {statements[0].type.name} asks nothing; give one SELECT")
         result = connection.execute(sql)
         names: list[str] = []
         for name, *_ in result.description:
             times = sum(known == name or known.startswith(f"{name}:") for known in names)
             names.append(f"{name}:{times}" if times else name)
         return [dict(zip(names, row, strict=True)) for row in result.fetchall()]
-    except duckdb.Error as error:
+    except (duckdb.Error, OverflowError, ValueError) as error:  # Python knows no interval of a million years
         raise QueryError(f"query: {' '.join(str(error).split())}") from None
 
 

@@ -68,7 +68,7 @@ def decode_apart(data: bytes, intake: Intake) -> Taken:
     """Decode a file's bytes to a bucketed photo, encoded anew, in a process apart.
 
     Raises Refusal: those of decode_photo, and too-slow, too-much-memory, crashes-decoder; EngineFailure where the
-    process was killed by others, or did not get to its work.
+    process was killed by others, is kept short of memory, or did not get to its work.
     """
     decoder = _idle_one()
     if decoder is not None:
@@ -79,7 +79,7 @@ def decode_apart(data: bytes, intake: Intake) -> Taken:
                 raise  # those two it may owe to an earlier photo: only a new process is to be believed
         except EngineFailure:
             pass  # it was killed while it waited, or is being killed
-    return _ask(_start(), data, intake)
+    return _ask(_start(), data, intake, new=True)
 
 
 def _idle_one() -> Decoder | None:
@@ -104,14 +104,16 @@ def _start() -> Decoder:
     )
 
 
-def _ask(decoder: Decoder, data: bytes, intake: Intake) -> Taken:
-    """Have a photo decoded; the decoder is idle again then, or dead."""
+def _ask(decoder: Decoder, data: bytes, intake: Intake, *, new: bool = False) -> Taken:
+    """Have a photo decoded; the decoder is idle again then, or dead. A new one first says that it is ready."""
     assert decoder.stdin and decoder.stdout
     overdue = threading.Event()
+    ready = not new
     timer = threading.Timer(PATIENCE * (1 + intake.max_seconds), _give_up, (decoder, overdue))
     timer.daemon = True
     timer.start()
     try:
+        ready = ready or _receive(decoder.stdout) is not None
         _send(decoder.stdin, {"intake": intake.model_dump()}, data)
         answer = _receive(decoder.stdout)
     except (OSError, ValueError):  # it died in the middle, or talks nonsense
@@ -121,6 +123,11 @@ def _ask(decoder: Decoder, data: bytes, intake: Intake) -> Taken:
         raise
     finally:
         timer.cancel()
+    if not ready and not overdue.is_set():
+        _end(decoder)
+        raise EngineFailure(
+            f"the photo's decoder cannot start: it ended with {decoder.returncode}; try omnirefiner doctor"
+        )
     if answer is None:
         raise _why_it_ended(decoder, intake, overdue=overdue.is_set())
     _idle.append(decoder)
@@ -143,6 +150,8 @@ def _give_up(decoder: Decoder, overdue: threading.Event) -> None:
 
 
 def _taken(header: dict[str, Any], webp: bytes) -> Taken:
+    if "failed" in header:
+        raise EngineFailure(header["failed"])
     if "refused" in header:
         raise Refusal(*header["refused"])
     return Taken(**header["taken"], webp=webp)
@@ -187,29 +196,34 @@ def main() -> None:
     os.set_blocking(warnings, False)
     os.set_blocking(stderr, False)  # what a full pipe does not hold is lost, and nobody waits
     os.dup2(stderr, 2)
+    _send(answers, {"ready": True}, b"")
     while request := _receive(sys.stdin.buffer):
         header, data = request
         intake = Intake.model_validate(header["intake"])
-        _bound(intake)
-        _send(answers, *_answer(data, intake, warnings))
+        roomy = _bound(intake)
+        _send(answers, *_answer(data, intake, warnings, roomy=roomy))
 
 
-def _bound(intake: Intake) -> None:
-    """Allow this process the time and the memory that one more photo may take."""
+def _bound(intake: Intake) -> bool:
+    """Allow this process the time and the memory that one more photo may take; say whether it can have that memory."""
     usage = resource.getrusage(resource.RUSAGE_SELF)
     seconds = int(usage.ru_utime + usage.ru_stime + intake.max_seconds) + 1
     memory = OWN_MEMORY + int(MEMORY_A_PIXEL * intake.max_megapixels * 1e6)
     _limit(resource.RLIMIT_CPU, seconds)
     with suppress(ValueError):  # macOS may take no bound on addresses: then a photo's own bounds must do
-        _limit(resource.RLIMIT_AS, memory)
+        return _limit(resource.RLIMIT_AS, memory)
+    return True
 
 
-def _limit(which: int, bound: int) -> None:
+def _limit(which: int, bound: int) -> bool:
+    """Set a limit, or the process's own where that is tighter; say whether it is not."""
     hard = resource.getrlimit(which)[1]
-    resource.setrlimit(which, (bound if hard == resource.RLIM_INFINITY else min(bound, hard), hard))
+    within = hard == resource.RLIM_INFINITY or bound <= hard
+    resource.setrlimit(which, (bound if within else hard, hard))
+    return within
 
 
-def _answer(data: bytes, intake: Intake, warnings: int) -> Message:
+def _answer(data: bytes, intake: Intake, warnings: int, *, roomy: bool) -> Message:
     try:
         decoded = decode_photo(data, intake)
         if decoded.format in JPEGS:
@@ -217,6 +231,8 @@ def _answer(data: bytes, intake: Intake, warnings: int) -> Message:
     except Refusal as refused:
         return {"refused": [refused.reason, refused.detail]}, b""
     except MemoryError:
+        if not roomy:
+            return {"failed": "the photo's decoder has less memory than a photo may take (ulimit -v)"}, b""
         return {"refused": [MEMORY, "decoding it takes more memory than a photo of its size should"]}, b""
     height, width, _ = decoded.pixels.shape
     taken = {

@@ -97,12 +97,12 @@ def create_lake(root: Path) -> Lake:
     if not marker.exists():
         with told(lake):
             occupied = root.exists() and any(path != lake.unfinished for path in root.iterdir())
-        if occupied:
+        if occupied and not marker.exists():  # it may: another build made the lake at the same moment
             raise LakeError(f"lake {root}: the folder holds other things; choose an empty or a new one")
         try:
             put(lake, marker, (json.dumps({"schema": SCHEMA, "about": README.strip()}) + "\n").encode())
         except LakeError:
-            if not marker.exists():  # it may: another build made the lake at the same moment
+            if not marker.exists():  # it may, as above
                 raise
     return open_lake(root)
 
@@ -117,8 +117,11 @@ def writing(lake: Lake) -> Iterator[None]:
         file = (lake.root / ".writer").open("a+")
     with file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            with told(lake):
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except LakeError as error:
+            if not isinstance(error.__cause__, BlockingIOError):
+                raise  # the disk knows no locks, for one
             file.seek(0)
             raise LakeBusy(f"lake {lake.root}: process {file.read().strip() or '?'} is writing to it") from None
         with told(lake):

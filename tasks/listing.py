@@ -1,6 +1,7 @@
 """Which photos there are: a folder of products, a flat folder, or a manifest (CSV, Parquet, JSONL)."""
 
 import csv
+import errno
 import json
 import math
 import os
@@ -28,6 +29,7 @@ PHOTO_SUFFIXES = {*TAKEN, *NOT_READ, *RAW}
 KNOWN_COLUMNS = ("path", "product", "licence", "license")
 LABEL = "label"  # the column of a product that a blind build is not told
 LONGEST_MARKER = 2**16  # bytes of a lake.json; a lake's own has a hundred
+OF_THE_FILE = (errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENAMETOOLONG, errno.EINVAL)
 ESCAPED = re.compile(rb"\\x([0-9a-f]{2})")
 
 
@@ -94,7 +96,8 @@ def _of_folder(folder: Path) -> Iterator[Listed]:
         try:
             with os.scandir(where) as found:
                 entries = sorted(found, key=lambda entry: entry.name)
-        except OSError:
+        except OSError as error:
+            _raise_trouble(where, error)
             yield _in_folder(root, where)  # a folder that cannot be looked into
             continue
         if _is_lake(where, {entry.name for entry in entries}):  # its pictures are made of photos, and are none
@@ -282,9 +285,17 @@ def _size_and_time(path: str) -> tuple[int, int]:
         info = os.stat(path)  # noqa: PTH116 - a million times
         if stat.S_ISREG(info.st_mode) and os.access(path, os.R_OK):
             return info.st_size, info.st_mtime_ns
-    except (OSError, ValueError):
+    except ValueError:
         pass
+    except OSError as error:
+        _raise_trouble(path, error)
     return -1, 0
+
+
+def _raise_trouble(path: str, error: OSError) -> None:
+    """Raise PhotosError unless an error says something of the file: a disk's trouble must not unlist its photos."""
+    if error.errno not in OF_THE_FILE:
+        raise PhotosError(f"photos {path}: {error.strerror}; mend that and run it again") from None
 
 
 def _text(name: str) -> str:

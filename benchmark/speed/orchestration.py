@@ -1,8 +1,8 @@
 """What the orchestration costs: a build through Prefect, ledger and catalogue beside a bare loop over the same work.
 
 The bare loop makes the same engine calls, encodes, digests and fsyncs in a plain thread pool with as many workers, and
-is told its items beforehand. Start-up (imports, Prefect's server, the flow run's registration) is told apart. Each run
-is a process of its own.
+is told its items and chunks beforehand. Start-up (imports, Prefect's server, the flow run's registration) and end
+(interpreter and server ending, the interpreter's own start among it) are told apart. Each run is a process of its own.
 
 python -m benchmark.speed.orchestration --help
 """
@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -30,7 +31,6 @@ from schemas.ledger import STAGES
 from schemas.settings import load_settings
 from tasks.codecs import encode_jpeg
 
-CHUNK = 16  # items, of the bare loop
 PHOTOS_EACH = 8  # of a product: 28 pairs, and three edits of each
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -87,21 +87,30 @@ def build(photos: Path, folder: Path, size: int, engines: str) -> dict[str, Any]
     import flows.build
     from flows.runtime import work_through
     from flows.server import server
+    from tasks import ledger
 
     if engines == "stand-in":
         stand_in()
     first = [0.0]
+    chunks: dict[str, list[int]] = {stage: [] for stage in STAGES}
 
     def noted(context: Any, runner: Any, stage: str, items: Sequence[Any], **options: Any) -> Any:
         first[0] = first[0] or time.perf_counter()
         (folder / f"{stage}.json").write_text(json.dumps(items))
         return work_through(context, runner, stage, items, **options)
 
+    def counted(lake: Any, stage: str, run_id: str, fingerprint: str, rows: Sequence[Any], seconds: float) -> None:
+        chunks[stage].append(len({row["item_id"] for row in rows}))
+        append(lake, stage, run_id, fingerprint, rows, seconds)
+
+    append = ledger.append
+    vars(ledger)["append"] = counted
     vars(flows.build)["work_through"] = noted
     folder.mkdir()
     with server():
         flows.build.build(str(photos), str(folder / "lake"), assignments=_assignments(size))
     ended = time.perf_counter()
+    (folder / "chunks.json").write_text(json.dumps(chunks))
     return {"start-up": first[0] - begun, "seconds": ended - first[0], "items": _counts(folder), "memory": _memory()}
 
 
@@ -119,6 +128,7 @@ def bare_loop(photos: Path, folder: Path, size: int, engines: str) -> dict[str, 
     if engines == "stand-in":
         stand_in()
     settings = load_settings("embedded", _assignments(size))
+    chunks = json.loads((folder / "chunks.json").read_text())
     context = Context(create_lake(folder / "bare"), settings, "000001", fingerprints(settings))
     start = time.perf_counter()
     with ThreadPoolExecutor(settings.run.workers, initializer=one_thread_each) as pool:
@@ -131,22 +141,24 @@ def bare_loop(photos: Path, folder: Path, size: int, engines: str) -> dict[str, 
                 found = list(answers(context, stage)(chunk))
                 ledger.append(context.lake, stage, context.run_id, context.fingerprints[stage], found, 0.0)
 
-            list(pool.map(answer, (items[at : at + CHUNK] for at in range(0, len(items), CHUNK))))
+            left = iter(items)
+            list(pool.map(answer, [list(islice(left, length)) for length in chunks[stage]]))
     seconds = time.perf_counter() - start
     return {"start-up": start - begun, "seconds": seconds, "items": _counts(folder), "memory": _memory()}
 
 
 def show(found: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
     """Print what was found, medians and ranges."""
-    table = Table("", "start-up s", "job s", "range", "ms an item", "peak MB", "of the bare loop")
+    names = ("", "start-up s", "job s", "range", "end s", "ms an item", "own peak MB", "of the bare loop")
+    table = Table(*names)
     bare = statistics.median(run["seconds"] for run in found["bare loop"])
     for kind, runs in found.items():
         seconds = [run["seconds"] for run in runs]
         job, items = statistics.median(seconds), sum(runs[0]["items"].values())
+        before, after = (statistics.median(run[part] for run in runs) for part in ("start-up", "end"))
         table.add_row(
-            kind, f"{statistics.median(run['start-up'] for run in runs):.1f}", f"{job:.1f}",
-            f"{min(seconds):.1f}-{max(seconds):.1f}", f"{1000 * job / items:.2f}",
-            f"{max(run['memory'] for run in runs):.0f}", f"{job / bare:.3f}",
+            kind, f"{before:.1f}", f"{job:.1f}", f"{min(seconds):.1f}-{max(seconds):.1f}", f"{after:.1f}",
+            f"{1000 * job / items:.2f}", f"{max(run['memory'] for run in runs):.0f}", f"{job / bare:.3f}",
         )  # fmt: skip
     Console(width=120).print(table)
     items = found["build"][0]["items"]
@@ -158,8 +170,10 @@ def show(found: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
 def _measured(kind: str, photos: Path, folder: Path, size: int, engines: str) -> dict[str, Any]:
     command = [sys.executable, "-m", "benchmark.speed.orchestration", "--only", kind, "--photos", str(photos),
                "--folder", str(folder), "--size", str(size), "--engines", engines]  # fmt: skip
+    begun = time.perf_counter()
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     measured: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    measured["end"] = time.perf_counter() - begun - measured["start-up"] - measured["seconds"]
     return measured
 
 

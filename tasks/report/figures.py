@@ -49,7 +49,11 @@ SCORES = (
     Score("strength", "Strength asked for", ""),
     Score("filled", "Share of the region changed", "%", 100),
     Score("outside", "Change outside the region", "%", 100),
+    Score("same_product", "Pair: same product", ""),
+    Score("style", "Pair: likeness of style", ""),
+    Score("viewpoint", "Pair: likeness of viewpoint", ""),
 )
+JUDGED = "same_product, style, viewpoint"  # of a sample's pair
 
 
 @dataclass(frozen=True)
@@ -96,17 +100,24 @@ def collect(lake: Lake, version: str | None = None, against: str | None = None, 
 def _gather(connection: duckdb.DuckDBPyConnection, lake: Lake, manifests: Sequence[Manifest]) -> None:
     """Lay the table `samples`: those of the side 'a', and of the side 'b' that it is held against."""
     if not manifests:
-        connection.execute("CREATE TEMP TABLE samples AS SELECT *, 'a' AS side FROM quadruplets WHERE accepted")
+        connection.execute(
+            f"""CREATE TEMP TABLE samples AS SELECT q.*, {JUDGED}, 'a' AS side
+                FROM quadruplets q LEFT JOIN pairs USING (pair_id) WHERE q.accepted"""
+        )
     for side, manifest in zip("ab", manifests, strict=False):
         start = "CREATE TEMP TABLE samples AS" if side == "a" else "INSERT INTO samples"
         connection.execute(
-            f"""{start} SELECT q.* REPLACE (m.split_group AS split_group), '{side}' AS side FROM all_quadruplets q
+            f"""{start} SELECT q.* REPLACE (m.split_group AS split_group), {JUDGED}, '{side}' AS side
+                FROM all_quadruplets q
                 JOIN (SELECT quadruplet_id, any_value(split_group) AS split_group FROM version_members
                       JOIN ledger_version_shards USING (version, shard_sha256) WHERE version = ? GROUP BY 1) m
                      USING (quadruplet_id)
+                LEFT JOIN (SELECT pair_id, any_value(same_product) AS same_product, any_value(style) AS style,
+                                  any_value(viewpoint) AS viewpoint
+                           FROM all_pairs WHERE fingerprint = ? GROUP BY pair_id) p USING (pair_id)
                 WHERE q.accepted AND q.fingerprint = ?
                 QUALIFY row_number() OVER (PARTITION BY q.quadruplet_id ORDER BY q.run_id DESC) = 1""",
-            [manifest["name"], manifest["fingerprints"].get("restore")],
+            [manifest["name"], manifest["fingerprints"].get("pair"), manifest["fingerprints"].get("restore")],
         )
         if _count(connection, f"samples WHERE side = '{side}'") != manifest["samples"]:
             raise LakeError(

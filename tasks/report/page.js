@@ -137,7 +137,7 @@
       ? [make("span", { class: "key a" }), nameA, make("span", { class: "key b" }), nameB, ", as shares of each version’s samples"]
       : [`Over all ${whole(facts.total)} samples.`]));
     const plots = Object.fromEntries([...facts.histograms.map(one => [one.column, histogram(one)]), ...facts.bars.map(one => [one.column, bars(one)])]);
-    const cells = [["psnr"], ["mask_area"], ["strength"], ["filled"], ["outside"], ["category", "task"], ["operation"], ["split_group", "size"]];
+    const cells = [["psnr"], ["mask_area"], ["strength"], ["filled"], ["outside"], ["same_product"], ["style"], ["viewpoint"], ["category", "task"], ["operation"], ["split_group", "size"]];
     byId("plots").append(...cells.map(cell => make("div", { class: "panel" }, ...cell.map(column => plots[column]))));
   }
 

@@ -130,15 +130,20 @@ def test_query_answers_with_a_list_of_objects(
         "SET enable_external_access = true",
         "INSTALL httpfs",
         "SELEKT 1",
+        "COPY (SELECT 'x'::BLOB AS b) TO '{lake}/catalog.duckdb.wal' (FORMAT blob)",
+        "EXPLAIN ANALYZE COPY (SELECT 'x'::BLOB AS b) TO '{lake}/catalog.duckdb.wal' (FORMAT blob)",
+        "SELECT INTERVAL '100000000 years'",
     ],
 )
 def test_query_cannot_touch_the_machine_or_the_lake(
     built: Built, sql: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert run(monkeypatch, "query", sql, "--lake", str(built.lake.root)) == 2
+    before = sorted(built.lake.root.iterdir())
+    assert run(monkeypatch, "query", sql.format(lake=built.lake.root), "--lake", str(built.lake.root)) == 2
     assert capsys.readouterr().err.startswith("omnirefiner: query:")
     assert list(tmp_path.iterdir()) == []
+    assert sorted(built.lake.root.iterdir()) == before
 
 
 @pytest.mark.parametrize("sql", ["", ";", "SELECT 1; SELECT 2", "/* nothing */"])

@@ -1,4 +1,5 @@
 import datetime
+import errno
 import json
 import os
 import tempfile
@@ -266,6 +267,22 @@ def test_nothing_to_list_is_refused(tmp_path: Path) -> None:
         list_photos(tmp_path)
     with pytest.raises(PhotosError, match="not found"):
         list_photos(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("call", ["scandir", "stat"])
+def test_a_disk_in_trouble_stops_the_listing_and_unlists_nothing(
+    photos: Path, call: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = getattr(os, call)
+
+    def failing(path: str, *rest: object, **more: object) -> object:
+        if "mug" in str(path):
+            raise OSError(errno.EIO, "Input/output error", path)
+        return real(path, *rest, **more)
+
+    monkeypatch.setattr(os, call, failing)
+    with pytest.raises(PhotosError, match=r"mug.*: Input/output error; mend that"):
+        list_photos(photos)
 
 
 def test_a_blind_listing_tells_no_product_and_keeps_it_as_a_label(photos: Path) -> None:
