@@ -122,7 +122,7 @@
     const stairs = of => `M0,${HIGH}` + of.map((share, bin) => `V${y(share)}H${x(bin + 1)}`).join("") + `V${HIGH}`;
     if (compared) marks.push(draw("path", { class: "edge-a", d: stairs(shareA) }), draw("path", { class: "edge-b", d: stairs(shareB) }));
     marks.push(draw("line", { class: "axis", x1: 0, x2: WIDTH, y1: HIGH, y2: HIGH }));
-    const ticks = [0, Math.round(bins / 2), bins];
+    const ticks = bins > 1 ? [0, Math.round(bins / 2), bins] : [0]; // of one bin the ends would lie on each other
     marks.push(...ticks.map((bin, at) =>
       draw("text", { x: x(bin), y: HIGH + 15, "text-anchor": ["start", "middle", "end"][at] }, withUnit(Number(edge(bin).toPrecision(6)), unit))));
     const middle = side => quantiles[side] && `median ${withUnit(quantiles[side][1], unit)}, 90% in ${number(quantiles[side][0])}–${withUnit(quantiles[side][2], unit)}`;

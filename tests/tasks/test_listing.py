@@ -3,7 +3,6 @@ import errno
 import json
 import os
 import tempfile
-import time
 from pathlib import Path
 
 import pyarrow as pa
@@ -250,16 +249,15 @@ def test_what_may_not_be_read_is_listed_and_once_it_may_it_is_another() -> None:
         assert found["a.jpg"].item_id != before["a.jpg"]
 
 
-def test_fifty_thousand_rows_are_listed_and_planned_in_seconds(tmp_path: Path) -> None:
-    paths = [f"product {number // 8}/{number}.jpg" for number in range(50_000)]
-    table = pa.table({"path": paths, "product": [path.partition("/")[0] for path in paths], "shop": ["north"] * 50_000})
+def test_a_million_rows_are_listed_and_planned(tmp_path: Path) -> None:
+    many = 1_000_000
+    paths = [f"product {number // 8}/{number}.jpg" for number in range(many)]
+    table = pa.table({"path": paths, "product": [path.partition("/")[0] for path in paths], "shop": ["north"] * many})
     pq.write_table(table, tmp_path / "m.parquet")
-    start = time.process_time()
     listed = list_photos(tmp_path / "m.parquet")
     with plan(Lake(tmp_path), {"ingest": "x"}, Pair()) as connection:
         items = open_items(connection, "ingest", listed)
-    assert len(items) == len(listed) == 50_000
-    assert time.process_time() - start < 10  # about 1.3
+    assert len(items) == len({one.item_id for one in listed}) == many
 
 
 def test_nothing_to_list_is_refused(tmp_path: Path) -> None:
