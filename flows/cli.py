@@ -1,11 +1,8 @@
 """The command `omnirefiner`: each command validates what it is given, does its work, and says what came of it."""
 
 import io
-import json
 import logging
-import math
 import os
-import re
 import signal
 import sys
 import traceback
@@ -15,9 +12,8 @@ from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
+from flows.output import duration, print_funnel, print_json, print_table, printable
 from schemas.errors import PrefectError, ProjectError, VersionError
 from schemas.settings import load_settings
 from tasks.lake import DISK_TROUBLE
@@ -85,7 +81,7 @@ def _stopped() -> NoReturn:
 def _give_up(error: Exception, message: str) -> NoReturn:
     # Prefect keeps the error to the end; DuckDB complains then of every object that its frames still hold
     traceback.clear_frames(error.__traceback__)
-    print(f"omnirefiner: {_printable(message)}", file=sys.stderr)
+    print(f"omnirefiner: {printable(message)}", file=sys.stderr)
     sys.exit(2)
 
 
@@ -135,13 +131,13 @@ def build(
         _publish(publish, lake)
         summary.version = publish
     if as_json:
-        _print_json(summary.model_dump(mode="json"))
+        print_json(summary.model_dump(mode="json"))
         raise typer.Exit(1 if summary.funnel.failures else 0)
     if summary.steps:
-        _table("What this run did", [step.model_dump() for step in summary.steps])
+        print_table("What this run did", [step.model_dump() for step in summary.steps])
     else:
         print(f"Nothing to do: run {summary.run_id} answered everything under these settings.")
-    _funnel(summary.funnel)
+    print_funnel(summary.funnel)
     where = f" --lake {lake}" if lake != DEFAULT_LAKE else ""
     print(f"\nLake: {summary.lake}")
     if summary.version:
@@ -167,11 +163,11 @@ def _dry_run(listed: Sequence[Any], lake: Path, settings: Any, as_json: bool) ->
         forecasts = forecast(connection, listed)
     found = [one.model_dump() for one in forecasts]
     if as_json:
-        _print_json(found)
+        print_json(found)
         return
-    _table(f"What a build of {len(listed)} photos would do", found)
+    print_table(f"What a build of {len(listed)} photos would do", found)
     seconds = sum(one.seconds for one in forecasts) / settings.run.workers
-    print(f"About {_duration(seconds)} with {settings.run.workers} workers. Nothing was done.")
+    print(f"About {duration(seconds)} with {settings.run.workers} workers. Nothing was done.")
 
 
 @app.command()
@@ -191,10 +187,10 @@ def publish(
     refuse_name(open_lake(lake), version)
     manifest = _publish(version, lake, assignments or [])
     if as_json:
-        _print_json(manifest)
+        print_json(manifest)
         return
     shards = [{key: shard[key] for key in ("sha256", "samples", "bytes")} for shard in manifest["shards"]]
-    _table(f"Version {version}", shards)
+    print_table(f"Version {version}", shards)
     print(f"{manifest['samples']} samples, {manifest['bytes'] / 1e6:.1f} MB in {len(shards)} shards: "
           f"{open_lake(lake).manifest(version)}")  # fmt: skip
 
@@ -231,9 +227,9 @@ def _verify(version: str | None, lake: Path, as_json: bool = False) -> int:
 
         manifests, findings = flow(version, str(lake))
     if as_json:
-        _print_json({"versions": [m["name"] for m in manifests], "findings": [vars(f) for f in findings]})
+        print_json({"versions": [m["name"] for m in manifests], "findings": [vars(f) for f in findings]})
     elif findings:
-        _table("Not as published", [vars(finding) for finding in findings])
+        print_table("Not as published", [vars(finding) for finding in findings])
     else:
         samples = sum(manifest["samples"] for manifest in manifests)
         print(f"All as published: {len(manifests)} versions, {samples} samples, every digest, part and index.")
@@ -259,14 +255,14 @@ def status(lake: Lake = DEFAULT_LAKE, as_json: AsJson = False) -> None:
         failures = rows(connection, "SELECT stage, count(*) AS items, any_value(detail) AS one_of_them FROM failures"
                                     " GROUP BY stage ORDER BY stage")  # fmt: skip
     if as_json:
-        _print_json({"funnel": found.model_dump(), "runs": runs, "versions": versions, "failures": failures})
+        print_json({"funnel": found.model_dump(), "runs": runs, "versions": versions, "failures": failures})
         return
-    _funnel(found)
-    _table("Newest runs", runs)
+    print_funnel(found)
+    print_table("Newest runs", runs)
     if versions:
-        _table("Versions", versions)
+        print_table("Versions", versions)
     if failures:
-        _table("Failed, and asked again by the next run", failures)
+        print_table("Failed, and asked again by the next run", failures)
 
 
 @app.command()
@@ -286,9 +282,9 @@ def why(
     with read(open_lake(lake)) as connection:
         lines = [line.model_dump() for line in story(connection, item)]
     if as_json:
-        _print_json(lines)
+        print_json(lines)
     else:
-        _table(item, [line | {"id": line["id"][:12]} for line in lines])
+        print_table(item, [line | {"id": line["id"][:12]} for line in lines])
 
 
 @app.command()
@@ -307,9 +303,9 @@ def query(
     with read(open_lake(lake)) as connection:
         found = ask(connection, sql)
     if as_json:
-        _print_json(found)
+        print_json(found)
     else:
-        _table("", found)
+        print_table("", found)
 
 
 @app.command()
@@ -403,6 +399,7 @@ def calibrate(
     """
     from flows.progress import progress
     from tasks.calibrate.measure import measure
+    from tasks.calibrate.tables import CURVED
     from tasks.catalog import read, rows
     from tasks.lake import open_lake
 
@@ -412,11 +409,11 @@ def calibrate(
     with progress("calibrate", total) as advance:
         tables = measure(the_lake, labels, precision, out, advance)
     if as_json:
-        _print_json(tables)
+        print_json(tables)
         return
     for title, table in tables.items():
-        _table(title, table)
-    if out.exists():
+        print_table(title, table)
+    if CURVED in tables:
         print(f"Curve: {out}")
 
 
@@ -435,9 +432,9 @@ def doctor(
 
     checks = [check.model_dump() for check in examine(load_settings(profile, assignments or ()), lake)]
     if as_json:
-        _print_json(checks)
+        print_json(checks)
     else:
-        _table("", checks)
+        print_table("", checks)
     raise typer.Exit(1 if any(check["verdict"] == "bad" for check in checks) else 0)
 
 
@@ -508,73 +505,6 @@ def _prefect() -> Iterator[None]:
             f"prefect: its server does not answer ({str(error).rstrip('.')}); check PREFECT_API_URL and PREFECT_HOME, "
             "or unset them for the embedded server, then run the same command again: nothing is lost"
         ) from error
-
-
-def _funnel(found: Any) -> None:
-    counts = ("photos", "images", "pairs_compared", "pairs", "instructions", "edits", "quadruplets", "held_back")
-    _table("From photos to quadruplets", [{name: getattr(found, name) for name in counts}])
-    if found.quadruplets:
-        _table("Quadruplets", [{**found.by_task, **found.by_category}])
-    refused = [
-        {"stage": stage, "refused for": reason, "items": items}
-        for stage, reasons in found.refused.items()
-        for reason, items in reasons.items()
-    ]
-    if refused:
-        _table("Turned down", refused)
-
-
-def _table(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
-    console = Console(width=None if sys.stdout.isatty() else 160)
-    if not rows:
-        console.print("(no rows)")
-        return
-    table = Table(title=title or None, title_justify="left", header_style="bold")
-    for name, value in rows[0].items():
-        numeric = isinstance(value, int | float) and not isinstance(value, bool)
-        table.add_column(name.replace("_", " "), justify="right" if numeric else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*(_cell(value) for value in row.values()))
-    console.print(table, markup=False)
-
-
-def _cell(value: Any) -> Any:
-    from rich.text import Text
-
-    if isinstance(value, float):
-        return Text(f"{value:.4g}" if abs(value) < 100 else f"{value:.0f}")
-    return Text("" if value is None else _printable(str(value)))
-
-
-def _printable(text: str) -> str:
-    """Return a text with its control characters as escapes: a file's name must not command a terminal."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-
-
-def _print_json(value: Any) -> None:
-    text = json.dumps(_plain(value), indent=1, ensure_ascii=False, default=str)
-    print(re.sub("[\x7f-\x9f]", lambda control: f"\\u{ord(control[0]):04x}", text))
-
-
-def _plain(value: Any) -> Any:
-    """Return a value that JSON can say: not-a-number as null, bytes as hex."""
-    if isinstance(value, dict):
-        return {str(key): _plain(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(inner) for inner in value]
-    if isinstance(value, bytes):
-        return value.hex()
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _duration(seconds: float) -> str:
-    return (
-        f"{seconds:.0f} s"
-        if seconds < 120
-        else f"{seconds / 60:.0f} min"
-        if seconds < 7200
-        else f"{seconds / 3600:.1f} h"
-    )
 
 
 if __name__ == "__main__":

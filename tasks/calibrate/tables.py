@@ -12,6 +12,7 @@ from tasks.calibrate.pairs import Judged, Rates, among, halves, proposed_cut, ra
 from tasks.calibrate.truth import Found, median
 from tasks.ledger import Row
 
+CURVED = "Pairs by cut"  # the table whose figures are also drawn
 CUTS = (0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98)
 VISIBLE = 0.5  # share of a region that the reference must show
 ON_PRODUCT = 0.8  # share of a region that must lie on the product
@@ -21,7 +22,7 @@ AREAS = (0.01, 0.3)  # of the photo
 def pair_tables(pairs: Sequence[Judged], labels: Labels, cut: float, precision: float) -> dict[str, list[Row]]:
     """Return the tables of pairs. `cut` is the one in force; `precision` the one that proposed cuts must reach."""
     true_pairs = labels.true_pairs()
-    tables = {"Pairs by cut": [_row("in force" if at == cut else "", rates(pairs, true_pairs, at))
+    tables = {CURVED: [_row("in force" if at == cut else "", rates(pairs, true_pairs, at))
                                for at in sorted({*CUTS, cut})]}  # fmt: skip
     tables["Cut proposed on one half of the products, and what it gives"] = _halves(pairs, labels, precision)
     kinds = sorted(set(labels.kinds.values()))
@@ -77,7 +78,8 @@ def _halves(pairs: Sequence[Judged], labels: Labels, precision: float) -> list[R
         own = among(pairs, tuned)
         cut = proposed_cut(own, tuned.true_pairs(), precision)
         if cut is None:
-            table.append({"tuned on": name, "reported on": "-", "cut": None})
+            nothing = dict.fromkeys(_figures(Rates(0, 0, 0, 0)))
+            table.append({"tuned on": name, "reported on": "(no cut reaches it)", **nothing})
             continue
         for where, side in (("itself", tuned), ("the other half", reported)):
             at = rates(among(pairs, side), side.true_pairs(), cut)

@@ -28,6 +28,7 @@ from tasks.render.photos import render_view
 from tasks.render.products import product
 from tasks.render.truth import Render, on_product, part_mask, region, visible_in
 
+TOLD = {"path", "product_id", "seed", "number", "view"}  # what a line of truth.jsonl says, and more
 COVERED = 0.5  # of a region, by a part: the region is then of that part
 OVERLAP = 0.3  # intersection over union: and so it is
 LEAST_PART = 0.01  # of the photo: what an instruction may name covers as much
@@ -198,11 +199,12 @@ def says_the_place(sentence: str, point: tuple[float, float]) -> bool:
 
 
 def _told(file: Path) -> Mapping[str, Any]:
+    """Return the lines of a truth.jsonl by path; none where there is no such file, or it is somebody else's."""
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
-    except OSError:
+        lines = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+        return {line["path"]: line for line in lines if line.keys() >= TOLD}
+    except (OSError, ValueError, AttributeError):
         return {}
-    return {row["path"]: row for row in map(json.loads, lines)}
 
 
 def _part(render: Render, part_id: str) -> Any:

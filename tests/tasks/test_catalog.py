@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 
 from schemas.settings import Pair
-from tasks import ledger
-from tasks.catalog import QueryError, plan, rows
+from tasks import catalog, ledger
+from tasks.catalog import QueryError, plan
 from tasks.lake import Lake, create_lake
 from tasks.ledger import Row, answered
 
@@ -34,7 +34,7 @@ def take_in(lake: Lake, run_id: str, sources: list[Row], gone: tuple[Row, ...] =
 
 def ask(lake: Lake, sql: str, now: Mapping[str, str] = NOW) -> list[Row]:
     with plan(lake, now, Pair(min_same_product=0.5, min_style=0.1, min_viewpoint=0.1)) as connection:
-        return rows(connection, sql)
+        return catalog.ask(connection, sql)
 
 
 def test_a_product_keeps_the_split_group_it_was_first_given(lake: Lake) -> None:
