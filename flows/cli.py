@@ -111,14 +111,14 @@ def build(
     fingerprints(settings)  # reads the weights that the settings name
     from tasks.listing import list_photos
 
+    listed = list_photos(photos, limit, blind=blind)
     if dry_run:
-        _dry_run(list_photos(photos, limit, blind=blind), lake, settings, as_json)
+        _dry_run(listed, lake, settings, as_json)
         return
     from tasks.lake import Lake as TheLake
     from tasks.settled import settled
     from tasks.versions import refuse_name
 
-    listed = list_photos(photos, limit, blind=blind)
     if publish:
         refuse_name(TheLake(lake), publish)
     summary = settled(lake, settings, listed, complete=limit is None)
