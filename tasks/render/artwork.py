@@ -157,6 +157,7 @@ class Panel:
             digits,
             "sans",
             BLACK,
+            f"{id}-digits",
         )
         self.mark(id, Category.OBJECT_DETAIL, "the barcode", box, BLACK)
 
@@ -170,23 +171,22 @@ class Panel:
         for row, words_ in enumerate(rows):
             y = top + (row + 0.35) * step
             share = 0.85 if row == 0 else 0.2 + 0.035 * len(words_)
-            self.text(
-                (left + pad, y, left + pad + (right - left - 2 * pad) * share, y + 0.6 * step), words_, "sans", colour
-            )
+            end = left + pad + (right - left - 2 * pad) * share
+            self.text((left + pad, y, end, y + 0.6 * step), words_, "sans", colour, f"{id}-name{row}")
             if row:
                 amount = f"{rng.integers(1, 60)} g"
-                self.text(
-                    (right - pad - 0.16 * (right - left), y, right - pad, y + 0.55 * step), amount, "sans", colour
-                )
+                start = right - pad - 0.16 * (right - left)
+                self.text((start, y, right - pad, y + 0.55 * step), amount, "sans", colour, f"{id}-amount{row}")
             self.fill((left + pad, y + 0.78 * step, right - pad, y + 0.84 * step), mix(colour, ground, 0.4))
         self.mark(id, Category.OBJECT_DETAIL, "the nutrition table", box, ground)
 
-    def small_print(self, box: Box, rng: np.random.Generator, colour: RGB, lines: int) -> None:
-        """Write `lines` lines of small print into a box."""
+    def small_print(self, box: Box, rng: np.random.Generator, colour: RGB, lines: int, id: str) -> None:
+        """Write `lines` lines of small print into a box, each with a mark of its own."""
         left, top, right, bottom = box
         step = (bottom - top) / lines
         for row, text in enumerate(words.paragraph(rng, lines)):
-            self.text((left, top + row * step, right, top + (row + 0.66) * step), text, "sans", colour)
+            line = (left, top + row * step, right, top + (row + 0.66) * step)
+            self.text(line, text, "sans", colour, f"{id}-{row}")
 
     def whole(self, id: str, subject: str, colour: RGB, category: Category = Category.OBJECT_DETAIL) -> None:
         """Note that the panel as a whole is something, or a piece of something with pieces elsewhere."""

@@ -68,7 +68,7 @@ def _front(item: Product, wide: float, high: float, scale: float, rng: np.random
             panel.text((0.26, 0.46, 0.96, 0.62), item.brand, item.font, colours.ink, "front-brand", spread=True)
             panel.fill((0.26, 0.655, 0.96, 0.665), colours.accent)
             panel.text((0.26, 0.69, 0.96, 0.755), item.line, "sans", colours.ink, "front-line")
-            panel.small_print((0.26, 0.8, 0.8, 0.88), rng, mix(colours.ink, colours.base, 0.25), 2)
+            panel.small_print((0.26, 0.8, 0.8, 0.88), rng, mix(colours.ink, colours.base, 0.25), 2, "front-print")
             panel.text((0.26, 0.91, 0.46, 0.95), item.size, "sans", colours.ink, "front-size")
     return panel
 
@@ -79,7 +79,7 @@ def _back(item: Product, wide: float, high: float, scale: float, rng: np.random.
     panel.fill((0, 0, 1, 0.12), colours.accent)
     ink = WHITE if sum(colours.accent) < 430 else BLACK
     panel.text((0.2, 0.03, 0.8, 0.09), item.brand, item.font, ink, "back-brand")
-    panel.small_print((0.08, 0.17, 0.92, 0.4), rng, colours.ink, 6)
+    panel.small_print((0.08, 0.17, 0.92, 0.4), rng, colours.ink, 6, "back-print")
     panel.facts((0.08, 0.45, 0.56, 0.93), rng, BLACK, WHITE, "back-facts")
     panel.barcode((0.62, 0.76, 0.93, 0.93), rng, "back-barcode")
     panel.logo((0.775, 0.58), 0.1 * high, item.logo, item.badge, colours, "back-logo")
@@ -95,7 +95,7 @@ def _side(item: Product, deep: float, high: float, scale: float, rng: np.random.
         panel.barcode((0.16, 0.74, 0.84, 0.93), rng, "right-barcode")
     else:
         panel.logo((0.5, 0.36), 0.3 * deep, item.logo, item.badge, colours, "left-logo")
-        panel.small_print((0.1, 0.55, 0.9, 0.78), rng, colours.ink, 7)
+        panel.small_print((0.1, 0.55, 0.9, 0.78), rng, colours.ink, 7, f"{side}-print")
         panel.pattern((0, 0.84, 1, 1), item.pattern, colours, 0.08, "left-pattern")
     return panel
 

@@ -35,7 +35,7 @@ def model(item: Product, scale: float, rng: np.random.Generator) -> Model:
     label.text((0.44, top + 0.7, 0.56, top + 0.75), item.size, "sans", colours.ink, "size")
     label.facts((0.74, top + 0.05, 0.9, top + 0.72), rng, BLACK, WHITE, "facts")
     label.barcode((0.03, top + 0.4, 0.16, top + 0.7), rng, "barcode")
-    label.small_print((0.03, top + 0.06, 0.2, top + 0.34), rng, colours.ink, 6)
+    label.small_print((0.03, top + 0.06, 0.2, top + 0.34), rng, colours.ink, 6, "print")
     surfaces = [printed("label", Frustum(foot, high - neck, radius, radius), label, None, 0.75 if drink else 0.35, 0.8)]
     steel: RGB = (196, 197, 199)
     lid_radius = radius * (0.8 if drink else 0.97)

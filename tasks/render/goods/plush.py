@@ -143,7 +143,7 @@ def _sole(panel: Panel, item: Product, pale: RGB, side: int) -> None:
 def _care_label(item: Product, scale: float, rng: np.random.Generator) -> Surface:
     label = Panel(0.1, 0.12, scale, WHITE)
     label.text((0.1, 0.1, 0.9, 0.35), item.brand, "sans", BLACK)
-    label.small_print((0.1, 0.42, 0.9, 0.92), rng, BLACK, 4)
+    label.small_print((0.1, 0.42, 0.9, 0.92), rng, BLACK, 4, "care-print")
     label.whole("care-label", "the sewn-in label", WHITE)
     return printed("care", Quad(vector(-0.08, 0.34, -0.245), vector(-0.1, 0, 0.01), vector(0, -0.12, 0)), label)
 

@@ -122,7 +122,7 @@ def _frame_back(item: Product, wide: float, high: float, scale: float, rng: np.r
     panel.mark("hanger", Category.OBJECT_DETAIL, "the metal hanger", (0.46, 0.09, 0.54, 0.135), (150, 150, 154))
     panel.fill((0.3, 0.68, 0.7, 0.84), WHITE, 0.01)
     panel.text((0.34, 0.695, 0.66, 0.74), item.brand, "sans", BLACK, "back-label")
-    panel.small_print((0.34, 0.755, 0.66, 0.825), rng, (70, 70, 74), 3)
+    panel.small_print((0.34, 0.755, 0.66, 0.825), rng, (70, 70, 74), 3, "print")
     return panel
 
 
