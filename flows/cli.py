@@ -15,6 +15,7 @@ import typer
 
 from flows.output import duration, print_funnel, print_json, print_table, printable
 from schemas.errors import PrefectError, ProjectError, VersionError
+from schemas.records import Score
 from schemas.settings import load_settings
 from tasks.lake import DISK_TROUBLE
 
@@ -334,18 +335,31 @@ def rebuild(lake: Lake = DEFAULT_LAKE, profile: Profile = DEFAULT_PROFILE, assig
 def sheet(
     out: Annotated[Path, typer.Argument(help="The picture to write; .jpg or .png.")] = Path("sheet.jpg"),
     lake: Lake = DEFAULT_LAKE,
-    count: Annotated[int, typer.Option(min=1, max=400, help="How many quadruplets, drawn by their digests.")] = 12,
+    count: Annotated[int, typer.Option(min=1, max=400, help="How many: quadruplets are drawn by their digests.")] = 12,
     where: Annotated[str, typer.Option(help="A condition over the view quadruplets, in SQL.")] = "true",
+    pairs: Annotated[
+        Score | None, typer.Option(help="Draw pairs instead: the best, the median and the worst by this score.")
+    ] = None,
 ) -> None:
-    """Draw a contact sheet of quadruplets: reference, input, ground truth and the two instructions.
+    """Draw a contact sheet of quadruplets: reference, input, ground truth and the two instructions. Or one of pairs.
 
     Example: `omnirefiner sheet text.jpg --where "category = 'text'" --count 20`
+
+    Example: `omnirefiner sheet styles.jpg --pairs style --count 24`
     """
     from tasks.catalog import ask, read
     from tasks.lake import open_lake
-    from tasks.sheet import write_sheet
+    from tasks.sheet import ranked_pairs, write_pair_sheet, write_sheet
 
     the_lake = open_lake(lake)
+    if pairs is not None:
+        with read(the_lake) as connection:
+            ranked = ranked_pairs(connection, pairs, count)
+        if not ranked:
+            raise ProjectError("sheet: no scored pairs; see `omnirefiner status`")
+        write_pair_sheet(the_lake, ranked, pairs, out)
+        print(f"{len(ranked)} pairs: {out}")
+        return
     with read(the_lake) as connection:
         sql = f"SELECT * FROM quadruplets WHERE accepted AND ({where}) ORDER BY quadruplet_id LIMIT {count}"
         found = ask(connection, sql)

@@ -22,6 +22,14 @@ class Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
+class Score(StrEnum):
+    """What the judge scores a pair by, each 0..1."""
+
+    SAME_PRODUCT = "same_product"
+    STYLE = "style"
+    VIEWPOINT = "viewpoint"
+
+
 class Task(StrEnum):
     """What the refiner is asked to do: mend the right thing, or put the right thing in another's place."""
 

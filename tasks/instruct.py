@@ -12,7 +12,7 @@ from tasks.engines.vlm import EditQuestion
 from tasks.lake import Lake
 from tasks.ledger import Row, answered, not_answered, to_json
 
-VERSION = 1
+VERSION = 2
 
 
 def instruct(lake: Lake, settings: Settings, items: Sequence[Row]) -> Iterator[Row]:

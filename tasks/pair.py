@@ -9,7 +9,7 @@ from tasks.engines.vlm import PairQuestion
 from tasks.lake import Lake
 from tasks.ledger import Row, answered, not_answered, to_json
 
-VERSION = 1
+VERSION = 2
 
 
 def pair(lake: Lake, settings: Settings, items: Sequence[Row]) -> Iterator[Row]:

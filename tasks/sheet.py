@@ -1,16 +1,20 @@
-"""A contact sheet of quadruplets: reference, input with the mask outlined, ground truth, and both instructions."""
+"""Contact sheets: of quadruplets with their instructions, and of pairs by how the judge scored them."""
+
+from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
+import duckdb
 import numpy as np
 from font_roboto import Roboto
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from schemas.errors import ProjectError
-from schemas.records import Mask, Pixels
-from tasks.codecs import load_mask, load_photo
+from schemas.records import Mask, Pixels, Score
+from tasks.catalog import rows
+from tasks.codecs import load_mask, load_photo, load_sides
 from tasks.lake import Lake
 from tasks.ledger import Row
 
@@ -22,25 +26,69 @@ FORMATS = (".jpg", ".jpeg", ".png", ".webp")
 OUTLINE = (255, 64, 32)
 
 
-def contact_sheet(lake: Lake, quadruplets: Sequence[Row], columns: int) -> Image.Image:
-    """Draw quadruplets (rows of the view), `columns` side by side."""
-    panels = [_panel(lake, row) for row in quadruplets]
+def write_sheet(lake: Lake, quadruplets: Sequence[Row], out: Path, columns: int = 2) -> None:
+    """Write a sheet of quadruplets (rows of the view): reference, input, ground truth, and both instructions.
+
+    The format follows the name of `out`. Raises ProjectError where that names none, and ArtifactError where one of the
+    lake's files is missing or damaged.
+    """
+    _save([_panel(lake, row) for row in quadruplets], columns, out)
+
+
+def write_pair_sheet(lake: Lake, pairs: Sequence[tuple[str, Row]], score: Score, out: Path, columns: int = 3) -> None:
+    """Write a sheet of ranked pairs: target and reference, where the pair stands, its scores and the judge's reason.
+
+    Raises as `write_sheet` does.
+    """
+    _save([_pair_panel(lake, standing, row, score) for standing, row in pairs], columns, out)
+
+
+def ranked_pairs(connection: duckdb.DuckDBPyConnection, score: Score, count: int) -> list[tuple[str, Row]]:
+    """Return the best, the middle and the worst of the scored pairs by a score, a third of `count` each, best first.
+
+    Of style and viewpoint among the pairs of one product only, those under the cuts of style and viewpoint included.
+    """
+    sql = f"""SELECT pairs.*, t.photo_sha256 AS target_sha256, r.photo_sha256 AS reference_sha256
+              FROM pairs CROSS JOIN cuts JOIN images t ON t.image_id = target_id
+              JOIN images r ON r.image_id = reference_id
+              WHERE status = 'answered' AND (pairs.same_product >= cuts.same_product OR $any_product)
+              ORDER BY pairs.{score} DESC, pair_id"""
+    found = rows(connection, sql, {"any_product": score is Score.SAME_PRODUCT})
+    third = max(1, count // 3)
+    if len(found) <= 3 * third:
+        return [(f"{rank} of {len(found)}", row) for rank, row in enumerate(found, start=1)]
+    middle = (len(found) - third) // 2
+    starts = {"best": 0, "median": middle, "worst": len(found) - third}
+    return [(f"{name}, {rank + 1} of {len(found)}", found[rank])
+            for name, start in starts.items() for rank in range(start, start + third)]  # fmt: skip
+
+
+def _save(panels: Sequence[Image.Image], columns: int, out: Path) -> None:
+    """Lay panels out, `columns` side by side, and write them."""
+    if out.suffix.lower() not in FORMATS:
+        raise ProjectError(f"sheet {out}: its name ends in none of {', '.join(FORMATS)}; give it one of those")
     width, height = max(p.width for p in panels), max(p.height for p in panels)
     lines = -(-len(panels) // columns)
     sheet = Image.new("RGB", (columns * (width + GAP) + GAP, lines * (height + GAP) + GAP), (226, 226, 222))
     for number, panel in enumerate(panels):
         sheet.paste(panel, (GAP + number % columns * (width + GAP), GAP + number // columns * (height + GAP)))
-    return sheet
+    sheet.save(out)
 
 
-def write_sheet(lake: Lake, quadruplets: Sequence[Row], out: Path, columns: int = 2) -> None:
-    """Write a contact sheet; the format follows the name of `out`.
-
-    Raises ProjectError where that names none, and ArtifactError where one of the lake's files is missing or damaged.
-    """
-    if out.suffix.lower() not in FORMATS:
-        raise ProjectError(f"sheet {out}: its name ends in none of {', '.join(FORMATS)}; give it one of those")
-    contact_sheet(lake, quadruplets, columns).save(out)
+def _pair_panel(lake: Lake, standing: str, row: Row, score: Score) -> Image.Image:
+    width = 2 * TILE + 3 * GAP
+    panel = Image.new("RGB", (width, TILE + 92), "white")
+    draw = ImageDraw.Draw(panel)
+    font, small = ImageFont.truetype(Roboto, 15), ImageFont.truetype(Roboto, 13)
+    draw.text((GAP, 6), f"{score.replace('_', ' ')} {row[score]:.2f}: {standing}", fill="black", font=font)
+    for number, photo in enumerate(load_sides(lake, row)):
+        panel.paste(_fit(photo.pixels, TILE), (GAP + number * (TILE + GAP), 28))
+    scores = ", ".join(f"{name.replace('_', ' ')} {row[name]:.2f}" for name in Score)
+    verdict = "accepted" if row["accepted"] else f"refused: {row['refused_for']}"
+    draw.text((GAP, TILE + 34), f"{scores}  |  {verdict}", fill=(110, 110, 110), font=small)
+    reason = row["reason"].split(": ", 1)[-1]
+    draw.text((GAP, TILE + 54), _fitted(reason, small, width - 2 * GAP), fill=(110, 110, 110), font=small)
+    return panel
 
 
 def _panel(lake: Lake, row: Row) -> Image.Image:
@@ -65,8 +113,15 @@ def _panel(lake: Lake, row: Row) -> Image.Image:
     panel.paste(_fit(target[box], ZOOM), (left, 26 + TILE - ZOOM))
     kind = f"{row['task']}  |  {row['category']}  |  {row['operation']}  |  {row['quadruplet_id'][:12]}"
     draw.text((GAP, TILE + 30), kind, fill=(110, 110, 110), font=small)
-    draw.text((GAP, TILE + 52), _fitted(f"edit: {row['edit_instruction']}", font), fill="black", font=font)
-    draw.text((GAP, TILE + 76), _fitted(f"restore: {row['restore_instruction']}", font), fill="black", font=font)
+    draw.text(
+        (GAP, TILE + 52), _fitted(f"edit: {row['edit_instruction']}", font, WIDTH - 2 * GAP), fill="black", font=font
+    )
+    draw.text(
+        (GAP, TILE + 76),
+        _fitted(f"restore: {row['restore_instruction']}", font, WIDTH - 2 * GAP),
+        fill="black",
+        font=font,
+    )
     return panel
 
 
@@ -92,8 +147,7 @@ def _outlined(pixels: Pixels, mask: Mask) -> Pixels:
     return drawn
 
 
-def _fitted(text: str, font: ImageFont.FreeTypeFont) -> str:
-    limit = WIDTH - 2 * GAP
+def _fitted(text: str, font: ImageFont.FreeTypeFont, limit: int) -> str:
     if font.getlength(text) <= limit:
         return text
     while font.getlength(text + "…") > limit:

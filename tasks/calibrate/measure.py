@@ -9,11 +9,14 @@ from tasks.calibrate.curve import draw_curve
 from tasks.calibrate.fit import cross_validated, fit
 from tasks.calibrate.labels import LabelsError, labels_of
 from tasks.calibrate.pairs import curve, judged_pairs
+from tasks.calibrate.strength import drawn, graded, strength_table
 from tasks.calibrate.tables import instruction_tables, pair_tables
 from tasks.calibrate.truth import check, damage, phrasings, shots_of
 from tasks.catalog import read, rows
 from tasks.lake import Lake
-from tasks.ledger import Row
+from tasks.ledger import Row, newest_run, settings_of
+
+GRADED = 12  # edits of each operation that are executed at several strengths
 
 
 def measure(
@@ -25,7 +28,8 @@ def measure(
 ) -> dict[str, list[Row]]:
     """Return tables by title, and draw the curve of the pairs if any are labelled.
 
-    `precision` is what proposed cuts must reach; `advance` is told of each quadruplet that was held against the truth.
+    `precision` is what proposed cuts must reach; `advance` is told of each quadruplet that was held against the truth,
+    and of each edit that was made again.
 
     Raises LabelsError where nothing can be measured.
     """
@@ -48,6 +52,10 @@ def measure(
             draw_curve(curves, cuts["same_product"], precision, picture)
         if shots:
             tables |= instruction_tables(*check(connection, lake, shots, advance))
+            run = newest_run(lake)
+            if run is not None:
+                edits = graded(lake, settings_of(run), drawn(connection, GRADED, list(shots)), advance)
+                tables["The same edits, stronger and stronger"] = strength_table(edits)
         tables["The change against the region asked for, before paste-back"] = damage(connection)
         tables["Words"] = phrasings(connection)
     return tables

@@ -14,6 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import cv2
 import duckdb
 import numpy as np
 
@@ -21,16 +22,19 @@ from schemas.records import Category, EditInstruction, Mask, Photo, Polygon
 from tasks.catalog import rows
 from tasks.codecs import load_photo
 from tasks.engines import words
-from tasks.engines.regions import things_once
+from tasks.engines.regions import colour_shares, things_once
 from tasks.lake import Lake
 from tasks.ledger import Row
 from tasks.render.photos import render_view
 from tasks.render.products import product
-from tasks.render.truth import Render, on_product, part_mask, region, visible_in
+from tasks.render.texture import look_up
+from tasks.render.truth import Render, SeenPart, on_product, part_mask, region, visible_in
 
 TOLD = {"path", "product_id", "seed", "number", "view"}  # what a line of truth.jsonl says, and more
-COVERED = 0.5  # of a region, by a part: the region is then of that part
-OVERLAP = 0.3  # intersection over union: and so it is
+COVERED = 0.5  # of a region, by the parts of a category: the region is then of that category
+OVERLAP = 0.3  # intersection over union with one part: and so it is
+WITHIN = 0.8  # of a part, in the region: and so it is, where no other category covers more of it (small print)
+COLOURED = 0.2  # of a region's paint: it may be called by that colour
 LEAST_PART = 0.01  # of the photo: what an instruction may name covers as much
 LEAST_SHOWN = 0.8  # of a part's surface, for it to be looked for
 SLACK = 0.02  # of the photo: so near the border of two ninths either word is right
@@ -155,21 +159,16 @@ def _check(row: Row, target: Shot, reference: Shot) -> Found:
     render = render_of(target)
     polygon = in_source(instruction.region, target)
     inside = region(polygon, render.surface.shape)
-    parts = [
-        part for part in render.parts if _is_of(part_mask(_part(render, part.id), render.surface, render.uv), inside)
-    ]
-    of_category = [part for part in parts if part.category is instruction.category]
-    nothing_else = len(of_category) == len(parts)
-    right = nothing_else if instruction.category is Category.OBJECT_DETAIL else bool(of_category)
+    right = instruction.category in named_by(render, inside)
     wrong = []
     if not right:
         wrong.append("thing")
     sentences = (row["edit_instruction"], row["restore_instruction"])
     if not all(says_the_place(sentence, words.centre_of(instruction.region)) for sentence in sentences):
         wrong.append("place")
-    if instruction.text_before is not None and _letters(instruction.text_before) not in {
-        _letters(part.text) for part in of_category if part.text
-    }:
+    read = instruction.text_before
+    misread = read is not None and not any(_says(part.text, read) for part in _within(render, inside) if part.text)
+    if misread or not _of_the_colour(instruction.subject, render, inside):
         wrong.append("attribute")
     return Found(
         category=instruction.category,
@@ -211,8 +210,56 @@ def _part(render: Render, part_id: str) -> Any:
     return next(part for part in render.model.parts if part.id == part_id)
 
 
-def _is_of(part: Mask, inside: Mask) -> bool:
-    return bool(_overlap(part, inside) >= OVERLAP or (part & inside).sum() >= COVERED * inside.sum())
+def named_by(render: Render, inside: Mask) -> set[Category]:
+    """Return the categories that a region (H, W) may rightly be named by: OBJECT_DETAIL where no other names it."""
+    named: set[Category] = set()
+    covered: dict[Category, Mask] = {}
+    small: set[Category] = set()
+    for part in render.parts:
+        mask = part_mask(_part(render, part.id), render.surface, render.uv)
+        covered[part.category] = covered.get(part.category, np.zeros_like(mask)) | mask
+        if _overlap(mask, inside) >= OVERLAP:
+            named.add(part.category)
+        if (mask & inside).sum() >= WITHIN * mask.sum():
+            small.add(part.category)
+    shares = {category: (mask & inside).sum() / inside.sum() for category, mask in covered.items()}
+    named |= {category for category, share in shares.items() if share >= COVERED}
+    shares.pop(Category.OBJECT_DETAIL, None)
+    if not named & shares.keys():
+        named.add(Category.OBJECT_DETAIL)
+    return named | {category for category in small & shares.keys() if shares[category] == max(shares.values())}
+
+
+def _of_the_colour(subject: str, render: Render, inside: Mask) -> bool:
+    """Say whether a region (H, W) is of the colour that its subject names, by its paint, without light and shadow."""
+    paint = [
+        look_up(surface.texture[0], u * surface.texture[0].shape[1] - 0.5, v * surface.texture[0].shape[0] - 0.5)
+        for index, surface in enumerate(render.model.surfaces)
+        for u, v in [render.uv[inside & (render.surface == index)].T]
+    ]
+    colours = np.concatenate(paint)  # (N, 3) sRGB
+    if not len(colours):
+        return False
+    shares = colour_shares(np.asarray(cv2.cvtColor(colours[None] / 255, cv2.COLOR_RGB2LAB))[0])
+    named = set(re.sub(r"'[^']*'", "", subject).split()) & shares.keys()
+    return all(shares[colour] >= COLOURED for colour in named)
+
+
+def _within(render: Render, inside: Mask) -> list[SeenPart]:
+    """Return the parts of which a region (H, W) holds half or more."""
+    held = []
+    for part in render.parts:
+        mask = part_mask(_part(render, part.id), render.surface, render.uv)
+        if (mask & inside).sum() >= COVERED * mask.sum():
+            held.append(part)
+    return held
+
+
+def _says(text: str, read: str) -> bool:
+    """Say whether what was read is a text, or whole words of it in a row."""
+    words = [_letters(word) for word in text.split()]
+    runs = {"".join(words[start:stop]) for start in range(len(words)) for stop in range(start + 1, len(words) + 1)}
+    return _letters(read) in runs
 
 
 def _overlap(one: Mask, other: Mask) -> float:

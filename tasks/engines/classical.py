@@ -50,7 +50,7 @@ OPERATIONS: dict[Category, dict[Operation, float]] = {
 }
 KEYPOINTS = 640  # matched a pair: as many regions, as surely visible, as with 1,024 (54 rendered pairs)
 AGAIN = 0.2  # weight of an operation that this pair has had
-SURE = 0.8  # OCR confidence from which a text is quoted, and may be replaced by another
+SURE = 0.95  # OCR confidence from which a text is quoted, and may be replaced by another
 
 
 @dataclass(frozen=True)
@@ -150,7 +150,7 @@ def _instruction(rng: np.random.Generator, region: Region, operation: Operation)
         sentence=words.edit_sentence(rng, operation, subject, place, text_after),
         subject=subject,
         place=place,
-        text_before=thing.text,
+        text_before=text,
         text_after=text_after,
         evidence={
             "visible_share": round(region.visible, 3),

@@ -2,59 +2,54 @@
 
 Three questions, each answered from something measured on the object rather than on the scene (photos of different
 products often share a bench or a lawn): how alike the two products look as a whole, how much surface can be matched
-point by point with the colours agreeing, and how light, colour and sharpness of the photos compare.
+point by point with the colours agreeing, and how light, colour and sharpness of the photos compare. A pair that may be
+one is looked at closer: whether its views share a surface at all, and whether the products say the same.
 """
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.records import PairJudgement, Photo, Pixels, Refusal
+from schemas.records import PairJudgement, Photo, Refusal
+from tasks.engines.agree import CUT, agreement, share_surface
 from tasks.engines.correspond import QUICK_KEYPOINTS, Correspondences, alike, features_once, match, transfer
 from tasks.engines.embed import vector_once
 from tasks.engines.foreground import foreground_once, object_box
+from tasks.engines.ocr import text_once
 from tasks.engines.once import once_a_photo
+from tasks.engines.reading import contradiction
+from tasks.engines.style import Look, colours_at, look_of, style
 from tasks.engines.vlm import PairQuestion
 
 # Logistic regression of "same product" on three figures: the cosine and log(1 + x/3) of the two matched surfaces.
-# Fitted to the 225 true and 275 false pairs among the eight nearest neighbours of each of the 105 photos of 20
-# products (DreamBooth), ridge 0.015 a pair on standardised figures. Scored by fits that saw neither product of a
-# pair, a cut of 0.8 gives precision 0.993 (140 of 141) at recall 0.62. Fits on half of the products were too few: the
-# half without look-alikes set its probabilities too high for the other's. Refit when there are more products.
-INTERCEPT, WEIGHTS = -9.0187, (11.5497, 0.6665, 0.7965)
+# Fitted to the true and false pairs among the eight nearest neighbours of each of the 105 photos of 20 products
+# (DreamBooth), ridge 0.015 a pair on standardised figures (`omnirefiner calibrate` fits it anew). Scored by fits that
+# saw neither product of a pair, a cut of 0.8 accepts 137 pairs, all of them right, at recall 0.606. Fits on half of the
+# products were too few: the half without look-alikes set its probabilities too high for the other's.
+INTERCEPT, WEIGHTS = -11.15, (14.51, 0.7272, 0.876)
 UNLIKE = 0.5  # cosine below which matching is not worth its time: the least among 226 true pairs is 0.56
 SAME_SHOT = 0.97  # correlation of small copies from which two photos are one shot; other pairs reach 0.92
 LEAST_SHARED = 1.5  # matched surface (in full-confidence points) below which two views have nothing in common
 CHROMA_SLACK, COLOUR_SLACK = 15.0, 15.0  # CIELAB units that light alone changes a surface by
-
-STYLE_SPREAD = {  # standard deviation of each figure among photos of one product (DreamBooth's 20 products)
-    "lightness": 7.3,
-    "surroundings": 8.3,
-    "contrast": 2.5,
-    "red_green": 4.4,
-    "yellow_blue": 7.0,
-    "chroma": 6.9,
-    "sharpness": 0.2,
-}
+DOUBTED = 0.3  # same_product below which a pair of unknown products is not looked at closer
 
 
 @dataclass(frozen=True)
 class View:
     """What of a photo is needed to judge it against others, computed once.
 
-    `lab` (h, w, 3) float32 is the photo in CIELAB at 128 px; `shot` (48, 48) float32 a small grey copy for finding
-    the same shot again; `object_points` (M, 2) float32 a lattice on the object, relative; `extent` the object's
-    larger side as a share of the photo's; `style` the figures of STYLE_SPREAD.
+    `look` is what decides its style; `shot` (48, 48) float32 a small grey copy for finding the same shot again;
+    `object_points` (M, 2) float32 a lattice on the object, relative; `extent` the object's larger side as a share of
+    the photo's.
     """
 
-    lab: NDArray[np.float32]
+    look: Look
     shot: NDArray[np.float32]
     object_points: NDArray[np.float32]
     extent: float
-    style: dict[str, float]
 
 
 def judge_pair(question: PairQuestion, known_same: bool = False) -> PairJudgement:
@@ -64,8 +59,9 @@ def judge_pair(question: PairQuestion, known_same: bool = False) -> PairJudgemen
     then 1, and only the views are judged.
 
     Raises Refusal: "identical" (same pixels), "near-identical" (the same shot again, resized, recompressed, mirrored
-    or cropped a little), "another-product" (the objects look nothing alike), "nothing-in-common" (no surface can be
-    matched between the views, so nothing could be restored from the reference).
+    or cropped a little), "another-product" (the objects look nothing alike, or say different things at one place),
+    "nothing-in-common" (no surface can be matched between the views, or what matches is not one surface: nothing could
+    be restored from the reference).
     """
     target, reference = question.target, question.reference
     if target.image_id == reference.image_id or np.array_equal(target.pixels, reference.pixels):
@@ -91,17 +87,36 @@ def judge_pair(question: PairQuestion, known_same: bool = False) -> PairJudgemen
     }
     if coloured < LEAST_SHARED:
         raise Refusal("nothing-in-common", "no surface of the target was found in the reference", **evidence)
+    if same_product >= DOUBTED:
+        evidence |= _look_closer(question, known_same, evidence)
     shared, change = _shared_and_changed(c, here, there)
     viewpoint = _viewpoint(shared, change)
-    style, apart = _style(here.style, there.style)
+    on_object = c.inlier & (c.on_object > 0.5)
+    seen = on_object if on_object.any() else c.inlier
+    how_alike, apart = style(here.look, there.look, c.points_target[seen], c.points_reference[seen])
     evidence |= {"shared": round(shared, 4), "view_change": round(change, 4), "style_apart": apart}
     return PairJudgement(
         same_product=same_product,
-        style=style,
+        style=how_alike,
         viewpoint=viewpoint,
-        reason=_reason(same_product, known_same, len(c.scores[c.inlier]), shared, change, style, apart),
+        reason=_reason(same_product, known_same, len(c.scores[c.inlier]), shared, change, how_alike, apart),
         evidence=evidence,
     )
+
+
+def _look_closer(question: PairQuestion, known_same: bool, evidence: dict[str, Any]) -> dict[str, Any]:
+    """Return what a closer look adds to the evidence. Raises Refusal as `judge_pair` does."""
+    seen, c = agreement(question.target, question.reference)
+    sharing = share_surface(evidence["cosine"], seen)
+    closer = {name: round(figure, 4) for name, figure in {**asdict(seen), "share_surface": sharing}.items()}
+    if sharing < CUT:
+        raise Refusal("nothing-in-common", "what matches in the two views is not one surface", **evidence, **closer)
+    if not known_same:
+        said = contradiction(text_once(question.target), text_once(question.reference), c)
+        if said is not None:
+            detail = f"the target says {said[0]!r} where the reference says {said[1]!r}"
+            raise Refusal("another-product", detail, **evidence, **closer)
+    return closer
 
 
 def likely_same(cosine: float, coloured: float, detailed: float) -> float:
@@ -128,7 +143,7 @@ def matched_surface(c: Correspondences, target: View, reference: View) -> tuple[
         return 0.0, 0.0
     kept = c.inlier
     weight = (c.scores * c.on_object)[kept].astype(np.float64)
-    colour = _colour_at(target.lab, c.points_target[kept]) - _colour_at(reference.lab, c.points_reference[kept])
+    colour = colours_at(target.look, c.points_target[kept]) - colours_at(reference.look, c.points_reference[kept])
     chroma_apart = np.linalg.norm(colour[:, 1:], axis=1)
     colour_apart = np.linalg.norm(colour - np.median(colour, axis=0), axis=1)
     coloured = weight * np.exp(-((chroma_apart / CHROMA_SLACK) ** 2))
@@ -145,33 +160,16 @@ def _view_of(photo: Photo) -> View:
     points = (lattice * (right - left, bottom - top) + (left, top)).astype(np.float32)
     height, width = likely.shape
     solid = likely[(points[:, 1] * height).astype(int), (points[:, 0] * width).astype(int)] > 0.4
-    lab = _small_lab(pixels)
     grey = np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), dtype=np.uint8)
     return View(
-        lab=lab,
+        look=look_of(pixels, likely),
         shot=cv2.GaussianBlur(cv2.resize(grey, (48, 48), interpolation=cv2.INTER_AREA), (0, 0), 1.0).astype(np.float32),
         object_points=points[solid] if solid.any() else points,
         extent=max((right - left) * width, (bottom - top) * height) / max(width, height),
-        style=_style_figures(lab, likely, grey),
     )
 
 
 view_once = once_a_photo(_view_of)  # a photo's view, computed once
-
-
-def _small_lab(pixels: Pixels) -> NDArray[np.float32]:
-    scale = 128 / max(pixels.shape[:2])
-    small = cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-    smooth = cv2.GaussianBlur(small, (0, 0), 0.75).astype(np.float32) / 255
-    return np.asarray(cv2.cvtColor(smooth, cv2.COLOR_RGB2LAB), dtype=np.float32)
-
-
-def _colour_at(lab: NDArray[np.float32], points: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the colours (N, 3) at relative points."""
-    height, width = lab.shape[:2]
-    columns = np.clip((points[:, 0] * width).astype(int), 0, width - 1)
-    rows = np.clip((points[:, 1] * height).astype(int), 0, height - 1)
-    return np.asarray(lab[rows, columns], dtype=np.float32)
 
 
 def _same_shot(first: NDArray[np.float32], second: NDArray[np.float32]) -> float:
@@ -217,32 +215,6 @@ def _viewpoint(shared: float, change: float) -> float:
     anew = 0.5 + 0.5 * (1 - np.exp(-2 * change))
     wild = 1 / (1 + (max(0.0, change - 2) / 3) ** 2)
     return float(enough * anew * wild)
-
-
-def _style_figures(lab: NDArray[np.float32], likely: NDArray[np.float32], grey: NDArray[np.uint8]) -> dict[str, float]:
-    """Return the figures of light, colour and sharpness; on the object, since a lawn for a wall is no other style."""
-    weight = cv2.resize(likely, lab.shape[1::-1], interpolation=cv2.INTER_AREA) + 1e-3
-    lightness, red_green, yellow_blue = (np.asarray(lab[..., channel], dtype=np.float64) for channel in range(3))
-    light = float(np.average(lightness, weights=weight))
-    edges = np.square(cv2.Laplacian(grey, cv2.CV_32F))
-    return {
-        "lightness": light,
-        "surroundings": float(lightness.mean()),
-        "contrast": float(np.sqrt(np.average((lightness - light) ** 2, weights=weight))),
-        "red_green": float(np.average(red_green, weights=weight)),
-        "yellow_blue": float(np.average(yellow_blue, weights=weight)),
-        "chroma": float(np.average(np.hypot(red_green, yellow_blue), weights=weight)),
-        "sharpness": float(np.log(np.sqrt(np.average(edges, weights=likely + 1e-3)) + 1)),
-    }
-
-
-def _style(first: dict[str, float], second: dict[str, float]) -> tuple[float, dict[str, float]]:
-    """Return the likeness of two styles (0..1) and each figure's difference in standard deviations.
-
-    Two photos of one product taken at random differ by 2 in mean square, and score 0.6.
-    """
-    apart = {name: round((first[name] - second[name]) / spread, 2) for name, spread in STYLE_SPREAD.items()}
-    return float(np.exp(-np.mean(np.square(list(apart.values()))) / 4)), apart
 
 
 def _reason(

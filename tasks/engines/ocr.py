@@ -11,8 +11,8 @@ from schemas.records import Photo, Pixels, Point
 from tasks.engines.foreground import crop, foreground_once, object_box
 from tasks.engines.once import once_a_photo
 
-# The detector finds small print in an enlarged photo and large or slanted lettering in a plain one: it looks at both.
-SHORT_SIDES = (736, 512)
+SHORT_SIDE = 736  # px: the detector looks at pictures of this size
+SMALL_OBJECT = 0.4  # of the photo: a smaller product is looked at once more by itself, its print enlarged
 
 
 @dataclass(frozen=True)
@@ -30,29 +30,30 @@ def read_text(pixels: Pixels) -> list[TextLine]:
     What the recogniser merely imagines in round or striped things is left out: a line has at least two different
     letters or digits, and a confidence of 0.75 if it has two, 0.6 if it has more.
     """
-    found: list[TextLine] = []
-    for side in SHORT_SIDES:
-        seen = [line for line in _look(pixels, side) if _believable(line)]
-        found += [line for line in seen if not any(_overlap(line, other) for other in found)]
-    return sorted(found, key=lambda line: (-line.confidence, line.polygon))
+    lines = [line for line in _look(pixels) if _believable(line)]
+    return sorted(lines, key=lambda line: (-line.confidence, line.polygon))
 
 
-def _text_on_object(photo: Photo) -> list[TextLine]:
-    """Return the lines on the product, whose part of the photo is looked at by itself: small print is larger there."""
+def _text_of(photo: Photo) -> list[TextLine]:
+    """Return the lines in a photo, its product looked at by itself where that is small."""
     left, top, right, bottom = box = object_box(foreground_once(photo))
+    whole = read_text(photo.pixels)
+    if (right - left) * (bottom - top) > SMALL_OBJECT:
+        return whole
     part = np.ascontiguousarray(crop(photo.pixels, box))
-    return [
+    closer = [
         replace(line, polygon=tuple((left + x * (right - left), top + y * (bottom - top)) for x, y in line.polygon))
         for line in read_text(part)
     ]
+    return closer + [line for line in whole if not any(_overlap(line, other) for other in closer)]
 
 
-text_once = once_a_photo(_text_on_object)  # a photo's text, read once
+text_once = once_a_photo(_text_of)  # a photo's text, read once
 
 
-def _look(pixels: Pixels, short_side: int) -> list[TextLine]:
+def _look(pixels: Pixels) -> list[TextLine]:
     height, width = pixels.shape[:2]
-    scale = short_side / min(height, width)
+    scale = SHORT_SIDE / min(height, width)
     size = (round(width * scale), round(height * scale))
     scaled = pixels if scale == 1 else cv2.resize(pixels, size, interpolation=cv2.INTER_LINEAR)
     result, _ = _engine()(np.ascontiguousarray(scaled[:, :, ::-1]))

@@ -12,9 +12,9 @@ from schemas.records import Category, Photo, Polygon
 from tasks.engines.correspond import Correspondences, map_region, visible_share
 from tasks.engines.faces import Face, find_faces
 from tasks.engines.foreground import foreground_once
-from tasks.engines.graphics import Blob, find_logos, find_patterns
 from tasks.engines.ocr import TextLine, text_once
 from tasks.engines.once import once_a_photo
+from tasks.engines.parts import CLASSES, likely_of, parts_once
 
 LONGEST = 320  # px: regions are looked for in a photo of this size
 SMALLEST, LARGEST = 0.0105, 0.29  # of the photo's area; the bars are 1% and 30%, rounding kept away
@@ -23,10 +23,17 @@ LEAST_DETAIL = 1.5  # mean gradient of L* per px: below, nobody would see the da
 LEAST_VISIBLE = 0.6  # share of a region that the reference shows
 MOST_SHARED = 0.2  # of the smaller of two regions
 DETAIL_SHARES = (0.06, 0.14)  # of the object's area, that a piece of detail covers
+NAMED = (Category.TEXT, Category.LOGO, Category.PATTERN, Category.FACE)
 DETAILS = 6  # pieces of detail a photo, at most
 CELL = 14  # px: spacing of the cells whose edges a region follows
+SEEN, SURE = 0.5, 0.75  # probability of a category at each pixel of a piece, and over the piece
+MOST_NAMED = 0.15  # mean probability, in a piece of detail, that it is text, logo, pattern or face
+LEAST_DEPTH = 5.0  # px: half the width of a piece; a mere outline is nothing to edit
+INK = 22.0  # Lab distance of a logo's colours from its ground
+ONE_COLOUR = 0.6  # of a thing: then it is called by it
 
 Plane = NDArray[np.float32]
+Blob = NDArray[np.bool_]  # (H, W)
 
 
 @dataclass(frozen=True)
@@ -91,7 +98,9 @@ def _things(photo: Photo) -> list[Thing]:
     lab = np.asarray(cv2.cvtColor(small.astype(np.float32) / 255, cv2.COLOR_RGB2LAB), dtype=np.float32)
     likely = foreground_once(photo)
     on_object = np.asarray(cv2.resize(likely, size, interpolation=cv2.INTER_AREA), dtype=np.float32)
-    view = View(small, lab, on_object, detail_of(lab[:, :, 0]))
+    parts = parts_once(photo)
+    likely_parts = {category: likely_of(parts, category, *size) for category in CLASSES}
+    view = View(small, lab, on_object, detail_of(lab[:, :, 0]), likely_parts)
     kept: list[tuple[Thing, Blob]] = []
     for thing, blob in [
         *_texts(view, text_once(photo)),
@@ -110,12 +119,20 @@ things_once = once_a_photo(_things)
 
 @dataclass(frozen=True)
 class View:
-    """A reduced photo: RGB, L*a*b* float32, foreground 0..1 and detail (mean gradient of L* per px about a pixel)."""
+    """A reduced photo: RGB, L*a*b* float32, foreground 0..1, detail (mean gradient of L* per px about a pixel), and how
+    likely each pixel is of each category, 0..1.
+    """
 
     pixels: NDArray[np.uint8]
     lab: Plane
     on_object: Plane
     detail: Plane
+    likely: dict[Category, Plane]
+
+    @property
+    def named(self) -> Plane:
+        """Return how likely each pixel is of something that has a name of its own, 0..1."""
+        return np.asarray(1 - np.prod([1 - self.likely[category] for category in NAMED], axis=0), dtype=np.float32)
 
 
 def detail_of(light: Plane) -> Plane:
@@ -137,7 +154,7 @@ def _apart(one: Blob, other: Blob) -> bool:
 
 
 def _texts(view: View, lines: list[TextLine]) -> list[tuple[Thing, Blob]]:
-    """Lines that are large enough stand alone; smaller ones near each other make a block."""
+    """Lines that are large enough stand alone; smaller ones near each other make a block; then what cannot be read."""
     height, width = view.lab.shape[:2]
     found = []
     small: list[tuple[TextLine, Blob]] = []
@@ -165,6 +182,10 @@ def _texts(view: View, lines: list[TextLine]) -> list[tuple[Thing, Blob]]:
             if blob.mean() >= SMALLEST:
                 found.append((_text(block, blob), blob))
                 break
+    for blob in _pieces(view, Category.TEXT):
+        lettering = _main_part(_rounded(blob, 3))
+        if lettering.any():
+            found.append((Thing(Category.TEXT, _polygon(lettering), "text", evidence=_sureness(view, blob)), lettering))
     return found
 
 
@@ -181,45 +202,77 @@ def _text(block: list[TextLine], blob: Blob) -> Thing:
 
 
 def _faces(view: View, faces: list[Face]) -> list[tuple[Thing, Blob]]:
-    longest = max(view.lab.shape[:2])
+    """Faces that the part finder sees, then those that the rule of eyes and nose finds."""
     found = []
-    for face in faces:
+    for blob in _pieces(view, Category.FACE):
+        face = _main_part(_rounded(blob, 4))
+        if face.any():
+            found.append((Thing(Category.FACE, _polygon(face), "face", evidence=_sureness(view, blob)), face))
+    longest = max(view.lab.shape[:2])
+    for ruled in faces:
         around = np.linspace(0, 2 * pi, 32, endpoint=False)
-        upright = np.stack([face.half_width * np.cos(around), face.half_height * np.sin(around)], axis=1)
-        turn = np.array([[cos(face.tilt), sin(face.tilt)], [-sin(face.tilt), cos(face.tilt)]])
-        ellipse = (upright @ turn + (face.x, face.y)) * longest
+        upright = np.stack([ruled.half_width * np.cos(around), ruled.half_height * np.sin(around)], axis=1)
+        turn = np.array([[cos(ruled.tilt), sin(ruled.tilt)], [-sin(ruled.tilt), cos(ruled.tilt)]])
+        ellipse = (upright @ turn + (ruled.x, ruled.y)) * longest
         blob = _main_part(_filled(ellipse, view) & (view.on_object > 0.25))
-        figures = {"face_score": face.score, "face_symmetry": face.symmetry, "eye_likeness": face.likeness}
+        figures = {"face_score": ruled.score, "face_symmetry": ruled.symmetry, "eye_likeness": ruled.likeness}
         evidence = {name: round(figure, 3) for name, figure in figures.items()}
-        found.append((Thing(Category.FACE, _polygon(blob), "face", evidence=evidence), blob))
+        if blob.any():
+            found.append((Thing(Category.FACE, _polygon(blob), "face", evidence=evidence), blob))
     return found
 
 
 def _logos(view: View) -> list[tuple[Thing, Blob]]:
     found = []
-    for logo in find_logos(view.lab, view.on_object):
-        blob = _main_part(_hull(logo.blob))
-        evidence = {"contrast": round(logo.contrast, 1), "unexplained_by_three_colours": round(logo.left_over, 1)}
-        colour = colour_name(view.lab[logo.ink])
-        found.append((Thing(Category.LOGO, _polygon(blob), "logo", colour, evidence=evidence), blob))
-    return sorted(found, key=lambda item: -item[0].evidence["contrast"])
+    for piece in _pieces(view, Category.LOGO):
+        blob = _main_part(_hull(piece))
+        ground = np.median(view.lab[_dilated(blob, 7) & ~_dilated(blob, 2)], axis=0)
+        ink = blob & (np.linalg.norm(view.lab - ground, axis=2) > INK)
+        colour = colour_name(view.lab[ink]) if ink.any() else None
+        found.append((Thing(Category.LOGO, _polygon(blob), "logo", colour, evidence=_sureness(view, piece)), blob))
+    return found
 
 
 def _patterns(view: View) -> list[tuple[Thing, Blob]]:
     found = []
-    for pattern in find_patterns(view.lab[:, :, 0], view.on_object):
-        blob = _main_part(_rounded(pattern.blob, 6))
-        if not blob.any():
-            continue
-        evidence = {"period": round(pattern.period / LONGEST, 4), "autocorrelation": round(pattern.correlation, 3)}
-        noun = "striped pattern" if pattern.striped else "pattern"
-        thing = Thing(Category.PATTERN, _polygon(blob), noun, colour_name(view.lab[blob]), evidence=evidence)
-        found.append((thing, blob))
+    for piece in _pieces(view, Category.PATTERN):
+        blob = _main_part(_rounded(_part_of(piece), 3))
+        if blob.any():
+            colour, evidence = colour_name(view.lab[blob]), _sureness(view, piece)
+            found.append((Thing(Category.PATTERN, _polygon(blob), "pattern", colour, evidence=evidence), blob))
     return found
 
 
+def _pieces(view: View, category: Category) -> list[Blob]:
+    """Return the connected pieces that are surely of a category, the largest first."""
+    likely = view.likely[category]
+    count, labels, stats, _ = cv2.connectedComponentsWithStats((likely > SEEN).astype(np.uint8))
+    order = sorted(range(1, count), key=lambda label: -int(stats[label, cv2.CC_STAT_AREA]))
+    pieces = [labels == label for label in order if stats[label, cv2.CC_STAT_AREA] >= 0.7 * SMALLEST * likely.size]
+    return [piece for piece in pieces if likely[piece].mean() >= SURE and _depth(piece).max() >= LEAST_DEPTH]
+
+
+def _sureness(view: View, piece: Blob) -> dict[str, Any]:
+    return {"likely": round(max(float(plane[piece].mean()) for plane in view.likely.values()), 3)}
+
+
+def _part_of(piece: Blob) -> Blob:
+    """Return a piece, or of one too large for an edit the round part about its innermost place."""
+    if piece.mean() <= LARGEST:
+        return piece
+    depth = _depth(piece)
+    y, x = np.unravel_index(int(depth.argmax()), depth.shape)
+    rows, columns = np.ogrid[: piece.shape[0], : piece.shape[1]]
+    return np.asarray(piece & ((rows - y) ** 2 + (columns - x) ** 2 < 0.5 * LARGEST * piece.size / pi), dtype=bool)
+
+
 def _details(view: View) -> list[tuple[Thing, Blob]]:
-    """Pieces about the peaks of detail on the object, grown over cells of like colour, small ones between large."""
+    """Parts of the product's make (a rim, a seam, a handle); then pieces about the peaks of detail, grown over cells of
+    like colour, small ones between large, where nothing lies that has a name of its own.
+    """
+    found = []
+    for piece in _pieces(view, Category.OBJECT_DETAIL):
+        found += _detail(view, _main_part(_rounded(_part_of(piece), 2)))
     cells = _cells(view)
     count = int(cells.max()) + 1
     area = np.maximum(np.bincount(cells.ravel(), minlength=count), 1)
@@ -231,11 +284,11 @@ def _details(view: View) -> list[tuple[Thing, Blob]]:
     x, y, likely = mean(columns), mean(rows), mean(view.on_object)
     colour = np.stack([mean(view.lab[:, :, channel]) for channel in range(3)], axis=1)
     object_area = float((view.on_object > 0.5).sum())
-    found = []
+    named = view.named
     for share in DETAIL_SHARES:
         wanted = float(np.clip(share * object_area, 1.6 * SMALLEST * cells.size, 0.5 * LARGEST * cells.size))
         radius = np.sqrt(wanted / pi)
-        salience = cv2.GaussianBlur(view.detail * view.on_object**2, (0, 0), radius / 2)
+        salience = cv2.GaussianBlur(view.detail * view.on_object**2 * (1 - named) ** 2, (0, 0), radius / 2)
         for _ in range(DETAILS):
             peak_y, peak_x = np.unravel_index(int(salience.argmax()), salience.shape)
             if salience[peak_y, peak_x] <= 0:
@@ -244,12 +297,17 @@ def _details(view: View) -> list[tuple[Thing, Blob]]:
             seed = cells[peak_y, peak_x]
             distance = ((x - peak_x) ** 2 + (y - peak_y) ** 2) / (1.25 * radius) ** 2
             unlike = ((colour - colour[seed]) ** 2).sum(axis=1) / 60**2
-            blob = _main_part(_rounded(((distance + unlike < 1) & (likely > 0.6))[cells], max(2, int(radius / 4))))
-            evidence = {"detail": round(float(view.detail[blob].mean()), 2) if blob.any() else 0.0}
-            name = colour_name(view.lab[blob]) if blob.any() else None
-            if blob.any():
-                found.append((Thing(Category.OBJECT_DETAIL, _polygon(blob), "detail", name, evidence=evidence), blob))
-    return found
+            cell = (distance + unlike < 1) & (likely > 0.6)
+            found += _detail(view, _main_part(_rounded(cell[cells], max(2, int(radius / 4)))))
+    return [(thing, blob) for thing, blob in found if named[blob].mean() <= MOST_NAMED]
+
+
+def _detail(view: View, blob: Blob) -> list[tuple[Thing, Blob]]:
+    if not blob.any():
+        return []
+    evidence = {"detail": round(float(view.detail[blob].mean()), 2)}
+    thing = Thing(Category.OBJECT_DETAIL, _polygon(blob), "detail", colour_name(view.lab[blob]), evidence=evidence)
+    return [(thing, blob)]
 
 
 def _cells(view: View) -> NDArray[np.int32]:
@@ -264,7 +322,14 @@ def _cells(view: View) -> NDArray[np.int32]:
 
 
 def colour_name(lab: Plane) -> str | None:
-    """Return the name of the colour that most of `lab` ((N, 3) L*a*b*) has; None when none holds two fifths of it."""
+    """Return the name of the colour that most of `lab` ((N, 3) L*a*b*) has; None when none holds ONE_COLOUR of it."""
+    shares = colour_shares(lab)
+    name = max(shares, key=lambda colour: shares[colour])
+    return name if shares[name] >= ONE_COLOUR else None
+
+
+def colour_shares(lab: Plane) -> dict[str, float]:
+    """Return which share (0..1) of `lab` ((N, 3) L*a*b*, N of 1 or more) bears each colour's name."""
     light, chroma = lab[:, 0], np.hypot(lab[:, 1], lab[:, 2])
     hue = np.degrees(np.arctan2(lab[:, 2], lab[:, 1])) % 360
     warm = (hue >= 25) & (hue < 95)
@@ -285,7 +350,7 @@ def colour_name(lab: Plane) -> str | None:
     }
     first = np.select(list(rules.values()), range(len(rules)))
     counts = np.bincount(first, minlength=len(rules))
-    return list(rules)[int(counts.argmax())] if counts.max() >= 0.4 * len(lab) else None
+    return {name: float(count) / len(lab) for name, count in zip(rules, counts, strict=True)}
 
 
 def _grown(corners: NDArray[Any], factor: float) -> NDArray[np.float64]:
@@ -304,6 +369,17 @@ def _hull(blob: Blob) -> Blob:
     hull = cv2.convexHull(np.argwhere(blob)[:, ::-1].astype(np.int32))
     cv2.fillPoly(canvas, [hull], 1)
     return canvas > 0
+
+
+def _dilated(blob: Blob, radius: int) -> Blob:
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
+    return cv2.dilate(blob.astype(np.uint8), disc) > 0
+
+
+def _depth(blob: Blob) -> Plane:
+    """Return each pixel's distance in px to the border of a blob or of the photo."""
+    bordered = cv2.copyMakeBorder(blob.astype(np.uint8), 1, 1, 1, 1, cv2.BORDER_CONSTANT)
+    return np.asarray(cv2.distanceTransform(bordered, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[1:-1, 1:-1], dtype=np.float32)
 
 
 def _rounded(blob: Blob, radius: int) -> Blob:

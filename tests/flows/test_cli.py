@@ -262,6 +262,16 @@ def test_sheet_draws_a_picture(
     assert "no quadruplets where" in capsys.readouterr().err
 
 
+def test_sheet_draws_pairs_by_a_score(
+    built: Built, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "sheet.png"
+    assert run(monkeypatch, "sheet", str(out), "--lake", str(built.lake.root), "--pairs", "style", "--count", "6") == 0
+    assert capsys.readouterr().out.startswith("6 pairs: ")
+    assert out.stat().st_size > 10_000
+    assert run(monkeypatch, "sheet", str(out), "--lake", str(built.lake.root), "--pairs", "beauty") == 2
+
+
 def test_doctor_examines_and_finds_what_is_bad(
     built: Built, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -23,13 +23,25 @@ STAGES: dict[str, tuple[int, list[str]]] = {
     "ingest": (ingest.VERSION, ["ingest.py", "decoding.py", "photos.py"]),
     "embed": (block.EMBED_VERSION, ["engines/efficientnet.py", "engines/embed.py", "engines/foreground.py"]),
     "block": (block.BLOCK_VERSION, ["block.py"]),
-    "pair": (pair.VERSION, ["pair.py", "engines/judge.py", *SIGHT]),
+    "pair": (
+        pair.VERSION,
+        [
+            "pair.py",
+            "engines/judge.py",
+            "engines/agree.py",
+            "engines/reading.py",
+            "engines/style.py",
+            "engines/ocr.py",
+            *SIGHT,
+        ],
+    ),
     "instruct": (
         instruct.VERSION,
         [
             "instruct.py",
             "engines/regions.py",
-            "engines/graphics.py",
+            "engines/parts.py",
+            "engines/parts.safetensors",
             "engines/faces.py",
             "engines/ocr.py",
             *WRITER,
@@ -47,6 +59,9 @@ def sources(stage: str) -> str:
     for name in STAGES[stage][1]:
         path = ROOT / "tasks" / name
         for file in sorted(path.glob("*.py")) if path.is_dir() else [path]:
+            if file.suffix != ".py":
+                hasher.update(file.read_bytes())
+                continue
             tree = ast.parse(file.read_text())
             for node in ast.walk(tree):
                 body = getattr(node, "body", None)
