@@ -412,15 +412,12 @@ def calibrate(
     Example: `omnirefiner calibrate --lake trial --labels kinds.csv`
     """
     from flows.progress import progress
-    from tasks.calibrate.measure import measure
+    from tasks.calibrate.measure import measure, steps
     from tasks.calibrate.tables import CURVED
-    from tasks.catalog import read, rows
     from tasks.lake import open_lake
 
     the_lake = open_lake(lake)
-    with read(the_lake) as connection:
-        total = rows(connection, "SELECT count(*) AS n FROM quadruplets WHERE accepted")[0]["n"]
-    with progress("calibrate", total) as advance:
+    with progress("calibrate", steps(the_lake)) as advance:
         tables = measure(the_lake, labels, precision, out, advance)
     if as_json:
         print_json(tables)

@@ -20,7 +20,7 @@ from tasks.engines.load import load_editor
 from tasks.lake import Lake
 from tasks.ledger import Row, answered, not_answered
 
-VERSION = 1
+VERSION = 2
 
 
 def edit(lake: Lake, settings: Settings, items: Sequence[Row]) -> Iterator[Row]:

@@ -11,12 +11,20 @@ from tasks.calibrate.labels import LabelsError, labels_of
 from tasks.calibrate.pairs import curve, judged_pairs
 from tasks.calibrate.strength import drawn, graded, strength_table
 from tasks.calibrate.tables import instruction_tables, pair_tables
-from tasks.calibrate.truth import check, damage, phrasings, shots_of
+from tasks.calibrate.truth import by_product, check, damage, phrasings, shots_of
 from tasks.catalog import read, rows
 from tasks.lake import Lake
 from tasks.ledger import Row, newest_run, settings_of
 
-GRADED = 12  # edits of each operation that are executed at several strengths
+GRADED = 8  # edits of each operation that are executed at several strengths
+
+
+def steps(lake: Lake) -> int:
+    """Return how often `measure` will tell of its progress."""
+    with read(lake) as connection:
+        shots = shots_of(connection)
+        quadruplets = sum(len(some) for some in by_product(connection, shots))
+        return quadruplets + len(drawn(connection, GRADED, list(shots)))
 
 
 def measure(

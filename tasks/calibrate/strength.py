@@ -14,18 +14,19 @@ from tasks.catalog import rows
 from tasks.codecs import load_photo
 from tasks.edit import polygon_mask
 from tasks.engines.editor import EditRequest
-from tasks.engines.likeness import psnr, resemblance
+from tasks.engines.embed import embed
+from tasks.engines.likeness import psnr
 from tasks.engines.load import load_editor
 from tasks.lake import Lake
 from tasks.ledger import Row
 
-STRENGTHS = (0.2, 0.4, 0.6, 0.8, 1.0)
+STRENGTHS = (0.25, 0.5, 0.75, 1.0)
 MARGIN = 0.5  # of the region's box, about it: what likeness is looked at with
 
 
 @dataclass(frozen=True)
 class Graded:
-    """One edit at each of STRENGTHS: dB within the region, and the likeness (0..1) of the place to what it was."""
+    """One edit at each of STRENGTHS: dB within the region, and the embeddings' cosine (0..1) before and after."""
 
     operation: Operation
     psnr: tuple[float, ...]
@@ -58,13 +59,9 @@ def graded(lake: Lake, settings: Settings, edits: Sequence[Row], advance: Callab
             height, width = target.pixels.shape[:2]
             inside = polygon_mask(instruction.region, width, height)
             place = _about(instruction, width, height)
-            done.append(
-                Graded(
-                    instruction.operation,
-                    tuple(psnr(one, target.pixels, inside) for one in edited),
-                    tuple(resemblance(_cut(one, place), _cut(target.pixels, place)) for one in edited),
-                )
-            )
+            was, *are = embed([_cut(pixels, place) for pixels in (target.pixels, *edited)])
+            decibels = tuple(psnr(one, target.pixels, inside) for one in edited)
+            done.append(Graded(instruction.operation, decibels, tuple(float(was @ one) for one in are)))
         advance(1)
     return done
 

@@ -20,7 +20,7 @@ import numpy as np
 
 from schemas.records import Category, EditInstruction, Mask, Photo, Polygon
 from tasks.catalog import rows
-from tasks.codecs import load_photo
+from tasks.codecs import load_mask, load_photo
 from tasks.engines import words
 from tasks.engines.regions import colour_shares, things_once
 from tasks.lake import Lake
@@ -101,9 +101,11 @@ def check(
     """
     found: list[Found] = []
     parts: list[tuple[Category, bool]] = []
-    for rows_of_product in _by_product(connection, shots):
+    for rows_of_product in by_product(connection, shots):
         for row in rows_of_product:
-            found.append(_check(row, shots[row["target_id"]], shots[row["reference_id"]]))
+            found.append(
+                _check(row, load_mask(lake, row["mask_sha256"]), shots[row["target_id"]], shots[row["reference_id"]])
+            )
             advance(1)
         targets = {row["target_id"]: row["target_sha256"] for row in rows_of_product}
         for image_id, digest in targets.items():
@@ -111,9 +113,9 @@ def check(
     return found, parts
 
 
-def _by_product(connection: duckdb.DuckDBPyConnection, shots: Mapping[str, Shot]) -> Iterator[list[Row]]:
+def by_product(connection: duckdb.DuckDBPyConnection, shots: Mapping[str, Shot]) -> Iterator[list[Row]]:
     """Yield the quadruplets of one product after the other, so that each photo is rendered once."""
-    sql = """SELECT quadruplet_id, target_id, target_sha256, reference_id, instruction, edit_instruction,
+    sql = """SELECT quadruplet_id, target_id, target_sha256, mask_sha256, reference_id, instruction, edit_instruction,
                     restore_instruction
              FROM quadruplets WHERE accepted ORDER BY quadruplet_id"""
     products: dict[tuple[int, bool, int], list[Row]] = {}
@@ -154,7 +156,8 @@ def in_source(polygon: Polygon, shot: Shot) -> Polygon:
     return tuple((0.5 + (x - 0.5) * across, 0.5 + (y - 0.5) * down) for x, y in polygon)
 
 
-def _check(row: Row, target: Shot, reference: Shot) -> Found:
+def _check(row: Row, changed: Mask, target: Shot, reference: Shot) -> Found:
+    """Hold one quadruplet, whose input differs from its target where `changed`, against the truth."""
     instruction = EditInstruction.model_validate_json(row["instruction"])
     render = render_of(target)
     polygon = in_source(instruction.region, target)
@@ -163,8 +166,11 @@ def _check(row: Row, target: Shot, reference: Shot) -> Found:
     wrong = []
     if not right:
         wrong.append("thing")
-    sentences = (row["edit_instruction"], row["restore_instruction"])
-    if not all(says_the_place(sentence, words.centre_of(instruction.region)) for sentence in sentences):
+    places = {
+        "edit_instruction": words.centre_of(instruction.region),
+        "restore_instruction": words.centre_of_mask(changed),
+    }
+    if not all(says_the_place(row[name], place) for name, place in places.items()):
         wrong.append("place")
     read = instruction.text_before
     misread = read is not None and not any(_says(part.text, read) for part in _within(render, inside) if part.text)

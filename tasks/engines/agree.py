@@ -11,11 +11,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.records import Photo
-from tasks.engines.correspond import Correspondences, Features, Points, features_once, match, transfer
+from schemas.records import Photo, Polygon
+from tasks.engines.correspond import Correspondences, Points, features_once, match, transfer
 from tasks.engines.foreground import foreground_once
 
-KEYPOINTS = 640  # matched: more than for a first look, which is over many more pairs
 SIDE = 128  # px on the longer side of the photos laid over each other
 STEP = 4  # px between the places whose counterparts are asked for; the others lie between
 WINDOW = 2.0  # px: standard deviation of the window in which two surfaces are correlated
@@ -49,15 +48,42 @@ class Agreement:
     unlike: float
 
 
+@dataclass(frozen=True)
+class Overlay:
+    """The reference laid over the target by their matches, (h, w) each: whether a place is on the product and vouched
+    for (bool), how rich in texture it is (0 upward) and whether it looks otherwise in the reference (bool).
+    """
+
+    shared: NDArray[np.bool_]
+    texture: NDArray[np.float32]
+    unlike: NDArray[np.bool_]
+
+    def unlike_in(self, region: Polygon) -> float:
+        """Return the share (0..1) of a region's texture that looks otherwise in the reference."""
+        height, width = self.texture.shape
+        inside = np.zeros((height, width), dtype=np.uint8)
+        corners = np.asarray(region) * (width, height) - 0.5
+        cv2.fillPoly(inside, [np.round(corners).astype(np.int32)], 1)
+        return self._share(inside > 0)
+
+    def unlike_shared(self) -> float:
+        """Return the share (0..1) of all the texture vouched for that looks otherwise in the reference."""
+        return self._share(self.shared)
+
+    def _share(self, where: NDArray[np.bool_]) -> float:
+        return float(self.texture[where & self.unlike].sum() / max(float(self.texture[where].sum()), 1e-6))
+
+
 def agreement(target: Photo, reference: Photo) -> tuple[Agreement, Correspondences]:
     """Return how far two photos agree, and the matches that it was seen by."""
     here, there = features_once(target), features_once(reference)
-    c = match(here, there, KEYPOINTS)
+    c = match(here, there)
     if not c.inlier.any():
         return Agreement(0.0, 0.0, 0.0, 1.0), c
-    found = min(c.inlier.sum() / max(1, _on_object(side)) for side in (here, there))
-    vouched, unlike = _laid_over(target, reference, c)
-    return Agreement(float(found), vouched, float(c.likeness[c.inlier].mean()), unlike), c
+    found = min(c.inlier.sum() / max(1, (side.on_object > 0.5).sum()) for side in (here, there))
+    laid = lay_over(target, reference, c)
+    vouched = laid.shared.sum() / max(1, _on_object(target, laid.shared.shape).sum())
+    return Agreement(float(found), float(vouched), float(c.likeness[c.inlier].mean()), laid.unlike_shared()), c
 
 
 def share_surface(cosine: float, seen: Agreement) -> float:
@@ -73,12 +99,8 @@ def share_surface(cosine: float, seen: Agreement) -> float:
     return float(1 / (1 + np.exp(-logit)))
 
 
-def _on_object(side: Features) -> int:
-    return int((side.on_object[:KEYPOINTS] > 0.5).sum())
-
-
-def _laid_over(target: Photo, reference: Photo, c: Correspondences) -> tuple[float, float]:
-    """Return the share of the target's product that is vouched for, and of its texture the share that is not alike."""
+def lay_over(target: Photo, reference: Photo, c: Correspondences) -> Overlay:
+    """Return how the reference looks, laid over the target at SIDE px."""
     here, there = _lightness(target), _lightness(reference)
     height, width = here.shape
     rows, columns = np.mgrid[0:height:STEP, 0:width:STEP]
@@ -86,15 +108,17 @@ def _laid_over(target: Photo, reference: Photo, c: Correspondences) -> tuple[flo
     places, vouched_for = transfer(c, asked.astype(np.float32))
     x, y = (_spread(np.nan_to_num(plane).reshape(rows.shape), here.shape) for plane in places.T)
     certain = _spread(vouched_for.reshape(rows.shape).astype(np.float32), here.shape) > 0.5
-    on_object = cv2.resize(foreground_once(target), (width, height), interpolation=cv2.INTER_AREA) > 0.5
     over = cv2.remap(
         there, x * there.shape[1] - 0.5, y * there.shape[0] - 0.5, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
     )
     alike, texture = _correlated(here, np.asarray(over, dtype=np.float32))
-    weight = np.clip(texture, PLAIN, RICH) - PLAIN
-    shared = certain & on_object
-    unlike = weight[shared & (alike < UNLIKE)].sum() / max(float(weight[shared].sum()), 1e-6)
-    return float(shared.sum() / max(1, on_object.sum())), float(unlike)
+    texture = np.asarray(np.clip(texture, PLAIN, RICH) - PLAIN, dtype=np.float32)
+    return Overlay(certain & _on_object(target, here.shape), texture, alike < UNLIKE)
+
+
+def _on_object(photo: Photo, shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    small = cv2.resize(foreground_once(photo), (shape[1], shape[0]), interpolation=cv2.INTER_AREA)
+    return np.asarray(small > 0.5, dtype=np.bool_)
 
 
 def _lightness(photo: Photo) -> NDArray[np.float32]:

@@ -42,14 +42,14 @@ OPERATIONS: dict[Category, dict[Operation, float]] = {
     Category.OBJECT_DETAIL: {
         Operation.SMEAR: 2,
         Operation.RESYNTHESISE: 2,
-        Operation.RECOLOUR: 2,
+        Operation.RECOLOUR: 1,
         Operation.RESAMPLE: 2,
         Operation.REPATTERN: 3,
         Operation.AUTOENCODE: 2,
     },
 }
-KEYPOINTS = 640  # matched a pair: as many regions, as surely visible, as with 1,024 (54 rendered pairs)
 AGAIN = 0.2  # weight of an operation that this pair has had
+PLAIN = 1.2  # usual gradient of L* a px: fur and weave have more, and another pattern on them looks stuck on
 SURE = 0.95  # OCR confidence from which a text is quoted, and may be replaced by another
 
 
@@ -75,7 +75,7 @@ class ClassicalWriter:
         return one_by_one(self._restore, questions)
 
     def _edits(self, question: EditQuestion) -> list[EditInstruction]:
-        found = match(features_once(question.target), features_once(question.reference), KEYPOINTS)
+        found = match(features_once(question.target), features_once(question.reference))
         regions = propose(question.target, question.reference, found)
         if not regions:
             raise Refusal(
@@ -97,7 +97,7 @@ class ClassicalWriter:
         weights = {
             operation: weight * (AGAIN if operation in had else 1.0)
             for operation, weight in OPERATIONS[region.thing.category].items()
-            if operation in self.operations and (operation is not Operation.RETYPE or _quoted(region) is not None)
+            if operation in self.operations and _fits(operation, region)
         }
         if not weights:
             return None
@@ -125,6 +125,17 @@ def _varied(rng: np.random.Generator, regions: list[Region]) -> list[Region]:
         turn = rounds[region.thing.category] = rounds.get(region.thing.category, -1) + 1
         keyed.append((turn, len(keyed), region))
     return [region for _, _, region in sorted(keyed, key=lambda item: item[:2])]
+
+
+def _fits(operation: Operation, region: Region) -> bool:
+    """Say whether an operation can be told, and would be believed, in a region."""
+    match operation:
+        case Operation.RETYPE:
+            return _quoted(region) is not None
+        case Operation.REPATTERN if region.thing.category is Category.OBJECT_DETAIL:
+            return float(region.thing.evidence["usual_detail"]) <= PLAIN
+        case _:
+            return True
 
 
 def _quoted(region: Region) -> str | None:

@@ -21,7 +21,8 @@ from tasks.engines.once import once_a_photo
 
 SEEN_AT = 512  # px on the longer side of the object's crop, for the features
 MARGIN = 0.3  # about the object's box: the foreground is an estimate, and what it misses must still be matched
-KEYPOINTS = 1024  # kept a photo, best first
+DETECTED = 4096  # from which those on the object are chosen
+KEYPOINTS = 640  # kept a photo, best first: 1,024 show no more of a region as surely visible (54 rendered pairs)
 QUICK_KEYPOINTS = 384  # matched when a pair is only judged: the matcher's cost grows with their square
 NEIGHBOURS = 12  # of a match, whose motion must agree with its own
 SUPPORT = 5  # neighbours (itself included) that must agree
@@ -83,7 +84,7 @@ def features(pixels: Pixels, likely: NDArray[np.float32]) -> Features:
     seen = cv2.resize(part, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC if scale > 1 else cv2.INTER_AREA)
     with torch.inference_mode():
         tensor = torch.from_numpy(seen).permute(2, 0, 1)[None].float() / 255
-        found = _xfeat().detectAndCompute(tensor, top_k=4 * KEYPOINTS)[0]
+        found = _xfeat().detectAndCompute(tensor, top_k=DETECTED)[0]
     corner = np.array([int(box[0] * width), int(box[1] * height)])
     positions = np.clip(found["keypoints"].numpy() / scale + corner, 0, (width - 1, height - 1))
     on_object = likely[positions[:, 1].astype(int), positions[:, 0].astype(int)]

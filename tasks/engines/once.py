@@ -9,7 +9,7 @@ from schemas.records import Photo
 
 Value = TypeVar("Value")
 
-PHOTOS_KEPT = 512  # about 300 kB each for local features
+PHOTOS_KEPT = 2048  # about 550 kB each, all engines together
 
 
 def once_a_photo(compute: Callable[[Photo], Value], capacity: int = PHOTOS_KEPT) -> Callable[[Photo], Value]:

@@ -63,11 +63,11 @@ def _parts_of(photo: Photo) -> Parts:
 parts_once = once_a_photo(_parts_of)  # what a photo's product bears, found once
 
 
-def likely_of(parts: Parts, category: Category, width: int, height: int) -> NDArray[np.float32]:
-    """Return the probability of a category over the whole photo, (height, width) float32; 0 beyond the box."""
+def likely_of(parts: Parts, one: int, width: int, height: int) -> NDArray[np.float32]:
+    """Return the probability of a class over the whole photo, (height, width) float32; 0 beyond the box."""
     whole = np.zeros((height, width), dtype=np.float32)
     within = crop(whole, parts.box)
-    plane = np.ascontiguousarray(parts.likely[..., CLASSES[category]])
+    plane = np.ascontiguousarray(parts.likely[..., one])
     within[...] = np.clip(cv2.resize(plane, within.shape[1::-1], interpolation=cv2.INTER_CUBIC), 0, 1)
     return whole
 

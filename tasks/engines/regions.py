@@ -9,18 +9,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.records import Category, Photo, Polygon
+from tasks.engines.agree import lay_over
 from tasks.engines.correspond import Correspondences, map_region, visible_share
 from tasks.engines.faces import Face, find_faces
 from tasks.engines.foreground import foreground_once
 from tasks.engines.ocr import TextLine, text_once
 from tasks.engines.once import once_a_photo
-from tasks.engines.parts import CLASSES, likely_of, parts_once
+from tasks.engines.parts import BACKGROUND, CLASSES, likely_of, parts_once
 
 LONGEST = 320  # px: regions are looked for in a photo of this size
 SMALLEST, LARGEST = 0.0105, 0.29  # of the photo's area; the bars are 1% and 30%, rounding kept away
 ON_OBJECT = 0.7  # mean foreground in a region
 LEAST_DETAIL = 1.5  # mean gradient of L* per px: below, nobody would see the damage
 LEAST_VISIBLE = 0.6  # share of a region that the reference shows
+MOST_UNLIKE = 0.2  # share of its texture that looks otherwise there
 MOST_SHARED = 0.2  # of the smaller of two regions
 DETAIL_SHARES = (0.06, 0.14)  # of the object's area, that a piece of detail covers
 NAMED = (Category.TEXT, Category.LOGO, Category.PATTERN, Category.FACE)
@@ -28,9 +30,10 @@ DETAILS = 6  # pieces of detail a photo, at most
 CELL = 14  # px: spacing of the cells whose edges a region follows
 SEEN, SURE = 0.5, 0.75  # probability of a category at each pixel of a piece, and over the piece
 MOST_NAMED = 0.15  # mean probability, in a piece of detail, that it is text, logo, pattern or face
+MOST_BACKGROUND = 0.4  # and that it is the ground seen through a handle
 LEAST_DEPTH = 5.0  # px: half the width of a piece; a mere outline is nothing to edit
 INK = 22.0  # Lab distance of a logo's colours from its ground
-ONE_COLOUR = 0.6  # of a thing: then it is called by it
+ONE_COLOUR = 0.75  # of a thing: then it is called by it
 
 Plane = NDArray[np.float32]
 Blob = NDArray[np.bool_]  # (H, W)
@@ -67,10 +70,11 @@ def propose(target: Photo, reference: Photo, correspondences: Correspondences) -
 
     Each covers 1% to 30% of the photo, lies on the product, bears detail, and overlaps no other by more than a fifth.
     """
+    laid = lay_over(target, reference, correspondences)
     regions = []
     for thing in things_once(target):
         visible = visible_share(correspondences, thing.polygon)
-        if visible >= LEAST_VISIBLE:
+        if visible >= LEAST_VISIBLE and laid.unlike_in(thing.polygon) <= MOST_UNLIKE:
             regions.append(
                 Region(
                     thing=thing,
@@ -99,8 +103,9 @@ def _things(photo: Photo) -> list[Thing]:
     likely = foreground_once(photo)
     on_object = np.asarray(cv2.resize(likely, size, interpolation=cv2.INTER_AREA), dtype=np.float32)
     parts = parts_once(photo)
-    likely_parts = {category: likely_of(parts, category, *size) for category in CLASSES}
-    view = View(small, lab, on_object, detail_of(lab[:, :, 0]), likely_parts)
+    likely_parts = {category: likely_of(parts, number, *size) for category, number in CLASSES.items()}
+    background = likely_of(parts, BACKGROUND, *size)
+    view = View(small, lab, on_object, detail_of(lab[:, :, 0]), likely_parts, background)
     kept: list[tuple[Thing, Blob]] = []
     for thing, blob in [
         *_texts(view, text_once(photo)),
@@ -120,7 +125,7 @@ things_once = once_a_photo(_things)
 @dataclass(frozen=True)
 class View:
     """A reduced photo: RGB, L*a*b* float32, foreground 0..1, detail (mean gradient of L* per px about a pixel), and how
-    likely each pixel is of each category, 0..1.
+    likely each pixel is of each category and of the background, 0..1.
     """
 
     pixels: NDArray[np.uint8]
@@ -128,11 +133,11 @@ class View:
     on_object: Plane
     detail: Plane
     likely: dict[Category, Plane]
+    background: Plane
 
-    @property
-    def named(self) -> Plane:
-        """Return how likely each pixel is of something that has a name of its own, 0..1."""
-        return np.asarray(1 - np.prod([1 - self.likely[category] for category in NAMED], axis=0), dtype=np.float32)
+    def any_of(self, *categories: Category) -> Plane:
+        """Return how likely each pixel is of one of these categories, 0..1."""
+        return np.asarray(sum(self.likely[category] for category in categories), dtype=np.float32)
 
 
 def detail_of(light: Plane) -> Plane:
@@ -209,6 +214,7 @@ def _faces(view: View, faces: list[Face]) -> list[tuple[Thing, Blob]]:
         if face.any():
             found.append((Thing(Category.FACE, _polygon(face), "face", evidence=_sureness(view, blob)), face))
     longest = max(view.lab.shape[:2])
+    printed = view.any_of(Category.TEXT, Category.LOGO, Category.PATTERN)
     for ruled in faces:
         around = np.linspace(0, 2 * pi, 32, endpoint=False)
         upright = np.stack([ruled.half_width * np.cos(around), ruled.half_height * np.sin(around)], axis=1)
@@ -217,7 +223,7 @@ def _faces(view: View, faces: list[Face]) -> list[tuple[Thing, Blob]]:
         blob = _main_part(_filled(ellipse, view) & (view.on_object > 0.25))
         figures = {"face_score": ruled.score, "face_symmetry": ruled.symmetry, "eye_likeness": ruled.likeness}
         evidence = {name: round(figure, 3) for name, figure in figures.items()}
-        if blob.any():
+        if blob.any() and printed[blob].mean() <= MOST_NAMED:  # prints have eyes too, by that rule
             found.append((Thing(Category.FACE, _polygon(blob), "face", evidence=evidence), blob))
     return found
 
@@ -284,7 +290,7 @@ def _details(view: View) -> list[tuple[Thing, Blob]]:
     x, y, likely = mean(columns), mean(rows), mean(view.on_object)
     colour = np.stack([mean(view.lab[:, :, channel]) for channel in range(3)], axis=1)
     object_area = float((view.on_object > 0.5).sum())
-    named = view.named
+    named = np.clip(view.any_of(*NAMED), 0, 1)
     for share in DETAIL_SHARES:
         wanted = float(np.clip(share * object_area, 1.6 * SMALLEST * cells.size, 0.5 * LARGEST * cells.size))
         radius = np.sqrt(wanted / pi)
@@ -299,13 +305,18 @@ def _details(view: View) -> list[tuple[Thing, Blob]]:
             unlike = ((colour - colour[seed]) ** 2).sum(axis=1) / 60**2
             cell = (distance + unlike < 1) & (likely > 0.6)
             found += _detail(view, _main_part(_rounded(cell[cells], max(2, int(radius / 4)))))
-    return [(thing, blob) for thing, blob in found if named[blob].mean() <= MOST_NAMED]
+    return [
+        (thing, blob)
+        for thing, blob in found
+        if named[blob].mean() <= MOST_NAMED and view.background[blob].mean() <= MOST_BACKGROUND
+    ]
 
 
 def _detail(view: View, blob: Blob) -> list[tuple[Thing, Blob]]:
     if not blob.any():
         return []
-    evidence = {"detail": round(float(view.detail[blob].mean()), 2)}
+    inside = view.detail[blob]
+    evidence = {"detail": round(float(inside.mean()), 2), "usual_detail": round(float(np.median(inside)), 2)}
     thing = Thing(Category.OBJECT_DETAIL, _polygon(blob), "detail", colour_name(view.lab[blob]), evidence=evidence)
     return [(thing, blob)]
 
@@ -322,10 +333,13 @@ def _cells(view: View) -> NDArray[np.int32]:
 
 
 def colour_name(lab: Plane) -> str | None:
-    """Return the name of the colour that most of `lab` ((N, 3) L*a*b*) has; None when none holds ONE_COLOUR of it."""
+    """Return the name of the colour that most of `lab` ((N, 3) L*a*b*) has; None when none holds ONE_COLOUR of it.
+
+    Nothing is called grey: white in the shade looks so too.
+    """
     shares = colour_shares(lab)
     name = max(shares, key=lambda colour: shares[colour])
-    return name if shares[name] >= ONE_COLOUR else None
+    return name if shares[name] >= ONE_COLOUR and name != "grey" else None
 
 
 def colour_shares(lab: Plane) -> dict[str, float]:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from tasks.engines.procedural.colour import palette
 from tasks.engines.procedural.fields import grid, step
@@ -12,7 +13,7 @@ from tasks.engines.procedural.ink import Ink, find_ink
 from tasks.engines.procedural.lettering import FONTS, set_line
 from tasks.engines.procedural.region import Colours, Plane, Region, lab, luma, rgb, single
 
-CANDIDATES = 4  # emblems drawn; the one least like the old print is taken
+CANDIDATES = 4  # emblems drawn; the stronger the edit, the less like the old print is the one taken
 Shape = Callable[[Plane, Plane, np.random.Generator], Plane]
 # A shape is a signed distance, or near it: negative within, over x and y of -1..1 (y downwards).
 
@@ -23,9 +24,15 @@ def rebrand(region: Region, strength: float, rng: np.random.Generator) -> Colour
     Raises Refusal when the region bears no print.
     """
     ink = find_ink(region, rng)
-    drawn = [_draw(ink, region.shape, strength, rng) for _ in range(CANDIDATES)]
-    whole, accent = min(drawn, key=lambda layers: _overlap(layers[0] - layers[1], ink.matte))
     inks, _ = palette(lab(ink.surface + ink.tint)[ink.matte > 0.6], 2)
+    drawn = [_draw(ink, region.shape, rng) for _ in range(CANDIDATES)]
+    painted = [_paint(ink, inks, strength, whole, accent) for whole, accent in drawn]
+    changed = [float(np.square(one - region.pixels)[region.inside].mean()) for one in painted]
+    return painted[int(np.argsort(changed, kind="stable")[round(strength * (CANDIDATES - 1))])]
+
+
+def _paint(ink: Ink, inks: NDArray[np.float32], strength: float, whole: Plane, accent: Plane) -> Colours:
+    """Return the surface with an emblem on it, in the old one's inks."""
     light = _light(ink.surface, ink.matte)
     opacity = np.float32(0.75 + 0.25 * strength)
     painted = ink.surface + opacity * whole[..., None] * (_flat(inks[0]) * light - ink.surface)
@@ -34,11 +41,11 @@ def rebrand(region: Region, strength: float, rng: np.random.Generator) -> Colour
     return single(painted + accent[..., None] * (inner - painted))
 
 
-def _draw(ink: Ink, shape: tuple[int, int], strength: float, rng: np.random.Generator) -> tuple[Plane, Plane]:
+def _draw(ink: Ink, shape: tuple[int, int], rng: np.random.Generator) -> tuple[Plane, Plane]:
     """Return what a new emblem covers and, of that, what its inner mark covers, (h, w) each in 0..1."""
     along, across = to_frame(ink, *grid(shape))
     length, height = ink.size
-    radius = (0.45 + 0.08 * strength) * max(height, min(length, 1.4 * height))
+    radius = 0.5 * max(height, min(length, 1.4 * height))
     count = max(1, min(3, round(length / (2.3 * radius))))  # a long print becomes a row of emblems
     place = np.clip(np.round((along - length / 2) / (2.3 * radius) + (count - 1) / 2), 0, count - 1) - (count - 1) / 2
     x, y = (along - length / 2) / radius - 2.3 * place, (across - height / 2) / radius
@@ -55,10 +62,6 @@ def _draw(ink: Ink, shape: tuple[int, int], strength: float, rng: np.random.Gene
     soft = 1.2 * max(ink.edge, 0.5) / radius
     whole, accent = (1 - step(distance.astype(np.float32), -soft, soft) for distance in (outer, inner))
     return whole, accent
-
-
-def _overlap(new: Plane, old: Plane) -> float:
-    return float(np.minimum(new, old).sum() / max(float(np.maximum(new, old).sum()), 1e-6))
 
 
 def _flat(colour: Colours) -> Colours:

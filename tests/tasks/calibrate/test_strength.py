@@ -26,6 +26,6 @@ def test_the_table_tells_each_operation_and_all() -> None:
     falling = Graded(Operation.SMEAR, tuple(40 - 10 * s for s in STRENGTHS), tuple(1 - 0.1 * s for s in STRENGTHS))
     rising = Graded(Operation.WARP, falling.psnr[::-1], falling.likeness)
     smear, warp, everything = strength_table([falling, rising])
-    assert (smear["operation"], smear["dB at 0.2"], smear["dB falls"]) == ("smear", 38, "100%")
+    assert (smear["operation"], smear["dB at 0.5"], smear["dB falls"]) == ("smear", 35, "100%")
     assert (warp["dB falls"], warp["likeness falls"]) == ("0%", "100%")
     assert (everything["operation"], everything["n"], everything["dB falls"]) == ("all", 2, "50%")

@@ -15,8 +15,8 @@ def test_probabilities_add_up_and_lie_within_the_box(number: int) -> None:
     assert np.allclose(parts.likely.sum(axis=2), 1, atol=1e-4)
     height, width = photographed(number, 0).pixels.shape[:2]
     left, top, right, bottom = parts.box
-    for category in CLASSES:
-        whole = likely_of(parts, category, width, height)
+    for number_of_class in CLASSES.values():
+        whole = likely_of(parts, number_of_class, width, height)
         assert whole.shape == (height, width)
         assert whole.max() <= 1
         outside = whole.copy()
@@ -30,7 +30,7 @@ def test_a_category_is_likelier_where_it_lies(category: Category) -> None:
     for number in NUMBERS:
         view = rendered(number, 0)
         height, width = view.surface.shape
-        likely = likely_of(parts_once(photographed(number, 0)), category, width, height)
+        likely = likely_of(parts_once(photographed(number, 0)), CLASSES[category], width, height)
         masks = [
             part_mask(part, view.surface, view.uv)
             for part in view.model.parts

@@ -99,7 +99,7 @@ def test_matches_are_counted_within_a_region() -> None:
     [
         ((0, 0, 0), "black"),
         ((255, 255, 255), "white"),
-        ((128, 128, 128), "grey"),
+        ((128, 128, 128), None),  # or white in the shade
         ((200, 20, 20), "red"),
         ((240, 140, 20), "orange"),
         ((240, 220, 30), "yellow"),
@@ -109,7 +109,7 @@ def test_matches_are_counted_within_a_region() -> None:
         ((110, 70, 40), "brown"),
     ],
 )
-def test_colours_have_their_names(rgb: tuple[int, int, int], name: str) -> None:
+def test_colours_have_their_names(rgb: tuple[int, int, int], name: str | None) -> None:
     pixels = np.full((1, 40, 3), rgb, dtype=np.float32) / 255
     assert colour_name(np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2LAB), dtype=np.float32)[0]) == name
 
