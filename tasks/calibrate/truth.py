@@ -190,7 +190,8 @@ def says_the_place(sentence: str, point: tuple[float, float]) -> bool:
     """Say whether the sides that a sentence names are those where a relative point lies, as the viewer sees it."""
     said = set(
         re.findall(
-            r"\b(left|right|top|upper|bottom|lower)\b", re.sub(r"the right (one|thing)|'[^']*'", "", sentence.lower())
+            r"\b(left|right|top|upper|bottom|lower)\b",
+            re.sub(r"the right (one|thing)|lower resolution|'[^']*'", "", sentence.lower()),
         )
     )
     across, down = (at - 0.5 for at in point)

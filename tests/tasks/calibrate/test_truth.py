@@ -32,10 +32,10 @@ def test_the_grammars_words_for_a_place_are_right_there_and_wrong_across(point: 
     rng = stream(0, "places", *point)
     across = (1 - point[0], 1 - point[1])
     for place in words.places(point):
-        for operation in (Operation.SMEAR, Operation.REPATTERN, Operation.RETYPE):
-            edit = words.edit_sentence(rng, operation, "the word 'LEFT'", place, "RIGHT")
+        for operation in (Operation.SMEAR, Operation.REPATTERN, Operation.RETYPE, Operation.RESAMPLE):
+            edits = [words.edit_sentence(rng, operation, "the word 'LEFT'", place, "RIGHT") for _ in range(8)]
             restore = words.restore_sentence(rng, Category.TEXT, operation, place)
-            for sentence in (edit, restore):
+            for sentence in (*edits, restore):
                 assert says_the_place(sentence, point), sentence
                 assert point == across or not says_the_place(sentence, across), sentence
 
@@ -48,7 +48,8 @@ def test_the_instructions_of_a_rendered_lake_are_held_against_the_truth(built: B
     assert len(shots) == 18
     assert len(found) == sum(done) == built.summary.funnel.quadruplets
     assert np.mean([one.on_product for one in found]) > 0.9
-    assert np.mean([one.visible >= 0.5 for one in found]) > 0.7
+    assert np.mean([one.visible >= 0.5 for one in found]) > 0.8
     assert {one.category for one in found if one.right} >= {Category.TEXT, Category.OBJECT_DETAIL}
-    assert not any("place" in one.says for one in found if one.category is Category.TEXT)
-    assert 0.2 < np.mean([was for _, was in parts]) < 1
+    assert not any("place" in one.says for one in found)
+    assert np.mean([not one.says for one in found]) > 0.9
+    assert 0.6 < np.mean([was for _, was in parts]) < 1
