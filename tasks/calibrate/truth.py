@@ -188,12 +188,8 @@ def _check(row: Row, changed: Mask, target: Shot, reference: Shot) -> Found:
 
 def says_the_place(sentence: str, point: tuple[float, float]) -> bool:
     """Say whether the sides that a sentence names are those where a relative point lies, as the viewer sees it."""
-    said = set(
-        re.findall(
-            r"\b(left|right|top|upper|bottom|lower)\b",
-            re.sub(r"the right (one|thing)|lower resolution|'[^']*'", "", sentence.lower()),
-        )
-    )
+    told = re.sub(r"the right (one|thing)|lower resolution|'[^']*'", "", sentence.lower())
+    said = set(re.findall(r"\b(left|right|top|upper|bottom|lower)\b", told))
     across, down = (at - 0.5 for at in point)
     sides = (
         ({"left"}, across < -words.CENTRE + SLACK, across < -words.CENTRE - SLACK),
