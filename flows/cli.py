@@ -335,7 +335,7 @@ def rebuild(lake: Lake = DEFAULT_LAKE, profile: Profile = DEFAULT_PROFILE, assig
 def sheet(
     out: Annotated[Path, typer.Argument(help="The picture to write; .jpg or .png.")] = Path("sheet.jpg"),
     lake: Lake = DEFAULT_LAKE,
-    count: Annotated[int, typer.Option(min=1, max=400, help="How many: quadruplets are drawn by their digests.")] = 12,
+    count: Annotated[int, typer.Option(min=1, max=400, help="Quadruplets, by their digests; pairs, in thirds.")] = 12,
     where: Annotated[str, typer.Option(help="A condition over the view quadruplets, in SQL.")] = "true",
     pairs: Annotated[
         Score | None, typer.Option(help="Draw pairs instead: the best, the median and the worst by this score.")
@@ -353,6 +353,8 @@ def sheet(
 
     the_lake = open_lake(lake)
     if pairs is not None:
+        if where != "true":
+            raise ProjectError("sheet: --where chooses quadruplets and --pairs draws pairs; give one of them")
         with read(the_lake) as connection:
             ranked = ranked_pairs(connection, pairs, count)
         if not ranked:
@@ -407,7 +409,8 @@ def calibrate(
 ) -> None:
     """Hold what the engines answered against labels: how often they are right, at which cut, on products not tuned on.
 
-    Pairs need a lake built with --blind, or --labels; instructions need rendered photos, which know the truth.
+    Pairs need a lake built with --blind, or --labels; instructions need rendered photos, which know the truth. Of those
+    some edits are executed again, at rising strengths, by the editor of the newest run.
 
     Example: `omnirefiner calibrate --lake trial --labels kinds.csv`
     """

@@ -90,7 +90,8 @@ class EditInstruction(Record):
     """One fine-grained edit of the target photo, within a region that the reference shows.
 
     `subject` names the thing ("the word 'NOVA'", "the logo on the front"); `place` says where it is as the
-    viewer sees it ("at the upper left"). `text_before` is what OCR read there, `text_after` what a retyping puts there.
+    viewer sees it ("at the upper left"). `text_before` is what surely reads there, `text_after` what a retyping puts
+    there.
     """
 
     task: Task

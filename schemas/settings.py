@@ -44,7 +44,7 @@ class Pair(Record):
 
     neighbours: Annotated[int, Field(ge=1, le=64)] = 8  # per photo whose product is unknown, by embedding
     siblings: Annotated[int, Field(ge=1, le=256)] = 12  # per photo of a known product, by embedding
-    min_same_product: Unit = 0.8
+    min_same_product: Unit = 0.75
     min_style: Unit = 0.15
     min_viewpoint: Unit = 0.2
 

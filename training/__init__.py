@@ -1,1 +1,1 @@
-"""Training of refiners on the published shards."""
+"""What learns: the part finder of the embedded engines, and in time the refiners."""

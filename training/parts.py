@@ -69,13 +69,19 @@ def main() -> None:
     """Make the examples, train, write the weights."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--photos", type=Path, help="folder of the DreamBooth set's product folders")
-    folder = parser.parse_args().photos
+    parser.add_argument("--out", type=Path, default=WEIGHTS, help="where the weights go (default: where they are used)")
+    arguments = parser.parse_args()
+    folder = arguments.photos
+    missing = [name for name in BARE if folder and not list((folder / name).glob("*.jpg"))]
+    if missing:
+        parser.error(f"--photos {folder}: no photos of {', '.join(missing)}; give the folder of the product folders")
     with ProcessPoolExecutor(mp_context=get_context("spawn"), initializer=one_thread_each) as pool:
         rendered = [one for some in pool.map(_rendered, range(PRODUCTS)) for one in some]
         bare = [one for some in pool.map(partial(_bare, folder), BARE) for one in some] if folder else []
     print(f"{len(rendered)} rendered photos, {len(bare)} looks at real ones")
     weights = train(rendered, bare)
-    save_file({name: tensor.detach().half().contiguous() for name, tensor in weights.items()}, WEIGHTS)
+    halves = {name: tensor.detach().half().contiguous() for name, tensor in weights.items()}
+    save_file(halves, arguments.out)
 
 
 def train(rendered: Sequence[Example], bare: Sequence[Example]) -> Weights:

@@ -36,6 +36,8 @@ def measure(
 ) -> dict[str, list[Row]]:
     """Return tables by title, and draw the curve of the pairs if any are labelled.
 
+    Of rendered photos up to GRADED edits of each operation are executed again, by the editor of the newest run.
+
     `precision` is what proposed cuts must reach; `advance` is told of each quadruplet that was held against the truth,
     and of each edit that was made again.
 

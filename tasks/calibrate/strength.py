@@ -26,7 +26,7 @@ MARGIN = 0.5  # of the region's box, about it: what likeness is looked at with
 
 @dataclass(frozen=True)
 class Graded:
-    """One edit at each of STRENGTHS: dB within the region, and the embeddings' cosine (0..1) before and after."""
+    """One edit at each of STRENGTHS: dB within the region, and the embeddings' cosine before and after."""
 
     operation: Operation
     psnr: tuple[float, ...]
@@ -67,7 +67,7 @@ def graded(lake: Lake, settings: Settings, edits: Sequence[Row], advance: Callab
 
 
 def strength_table(edits: Sequence[Graded]) -> list[Row]:
-    """Return by operation the medians at each strength, and how often a step up does what it should."""
+    """Return by operation the medians at each strength, and the share of steps up in strength that lower the figure."""
     table: list[Row] = []
     for operation in (*Operation, None):
         these = [one for one in edits if operation in (None, one.operation)]
@@ -79,7 +79,7 @@ def strength_table(edits: Sequence[Graded]) -> list[Row]:
             digits = 1 if name == "psnr" else 3
             for strength, middle in zip(STRENGTHS, np.median(figures, axis=0), strict=True):
                 row[f"{'dB' if name == 'psnr' else name} at {strength:g}"] = round(float(middle), digits)
-            row[f"{'dB' if name == 'psnr' else name} falls"] = f"{float((figures[:, -1] < figures[:, 0]).mean()):.0%}"
+            row[f"{'dB' if name == 'psnr' else name} falls"] = f"{float((np.diff(figures, axis=1) < 0).mean()):.0%}"
         table.append(row)
     return table
 

@@ -132,9 +132,8 @@ def _parts_of(photo: Photo, shot: Shot) -> Iterator[tuple[Category, bool]]:
     things = [
         (thing.category, region(in_source(thing.polygon, shot), render.surface.shape)) for thing in things_once(photo)
     ]
-    for part in render.parts:
+    for part, mask in _masks_of(shot):
         if part.area_share >= LEAST_PART and part.visible_share >= LEAST_SHOWN:
-            mask = part_mask(_part(render, part.id), render.surface, render.uv)
             yield (
                 part.category,
                 any(category is part.category and _overlap(mask, inside) >= OVERLAP for category, inside in things),
@@ -145,6 +144,14 @@ def _parts_of(photo: Photo, shot: Shot) -> Iterator[tuple[Category, bool]]:
 def render_of(shot: Shot) -> Render:
     """Render a photo once more, with its truth."""
     return render_view(product(shot.seed, shot.number, shot.hard), shot.view, shot.seed, max(shot.rendered))
+
+
+@lru_cache(maxsize=8)
+def _masks_of(shot: Shot) -> list[tuple[SeenPart, Mask]]:
+    """Return a photo's parts, each with the pixels (H, W) that show it."""
+    render = render_of(shot)
+    places = {part.id: part for part in render.model.parts}
+    return [(part, part_mask(places[part.id], render.surface, render.uv)) for part in render.parts]
 
 
 def in_source(polygon: Polygon, shot: Shot) -> Polygon:
@@ -162,7 +169,7 @@ def _check(row: Row, changed: Mask, target: Shot, reference: Shot) -> Found:
     render = render_of(target)
     polygon = in_source(instruction.region, target)
     inside = region(polygon, render.surface.shape)
-    right = instruction.category in named_by(render, inside)
+    right = instruction.category in named_by(target, inside)
     wrong = []
     if not right:
         wrong.append("thing")
@@ -170,11 +177,12 @@ def _check(row: Row, changed: Mask, target: Shot, reference: Shot) -> Found:
         "edit_instruction": words.centre_of(instruction.region),
         "restore_instruction": words.centre_of_mask(changed),
     }
-    if not all(says_the_place(row[name], place) for name, place in places.items()):
+    quoted = [text for text in (instruction.text_before, instruction.text_after) if text is not None]
+    if not all(says_the_place(row[name], place, quoted) for name, place in places.items()):
         wrong.append("place")
     read = instruction.text_before
-    misread = read is not None and not any(_says(part.text, read) for part in _within(render, inside) if part.text)
-    if misread or not _of_the_colour(instruction.subject, render, inside):
+    misread = read is not None and not any(_says(part.text, read) for part in _within(target, inside) if part.text)
+    if misread or (read is None and not _of_the_colour(instruction.subject, render, inside)):
         wrong.append("attribute")
     return Found(
         category=instruction.category,
@@ -186,9 +194,14 @@ def _check(row: Row, changed: Mask, target: Shot, reference: Shot) -> Found:
     )
 
 
-def says_the_place(sentence: str, point: tuple[float, float]) -> bool:
-    """Say whether the sides that a sentence names are those where a relative point lies, as the viewer sees it."""
-    told = re.sub(r"the right (one|thing)|lower resolution|'[^']*'", "", sentence.lower())
+def says_the_place(sentence: str, point: tuple[float, float], quoted: Sequence[str] = ()) -> bool:
+    """Say whether the sides that a sentence names are those where a relative point lies, as the viewer sees it.
+
+    `quoted` are the texts that it quotes, whatever sides those name.
+    """
+    for text in quoted:
+        sentence = sentence.replace(f"'{text}'", "")
+    told = re.sub(r"the right (one|thing)|lower resolution", "", sentence.lower())
     said = set(re.findall(r"\b(left|right|top|upper|bottom|lower)\b", told))
     across, down = (at - 0.5 for at in point)
     sides = (
@@ -209,17 +222,12 @@ def _told(file: Path) -> Mapping[str, Any]:
         return {}
 
 
-def _part(render: Render, part_id: str) -> Any:
-    return next(part for part in render.model.parts if part.id == part_id)
-
-
-def named_by(render: Render, inside: Mask) -> set[Category]:
+def named_by(shot: Shot, inside: Mask) -> set[Category]:
     """Return the categories that a region (H, W) may rightly be named by: OBJECT_DETAIL where no other names it."""
     named: set[Category] = set()
     covered: dict[Category, Mask] = {}
     small: set[Category] = set()
-    for part in render.parts:
-        mask = part_mask(_part(render, part.id), render.surface, render.uv)
+    for part, mask in _masks_of(shot):
         covered[part.category] = covered.get(part.category, np.zeros_like(mask)) | mask
         if _overlap(mask, inside) >= OVERLAP:
             named.add(part.category)
@@ -228,13 +236,16 @@ def named_by(render: Render, inside: Mask) -> set[Category]:
     shares = {category: (mask & inside).sum() / inside.sum() for category, mask in covered.items()}
     named |= {category for category, share in shares.items() if share >= COVERED}
     shares.pop(Category.OBJECT_DETAIL, None)
-    if not named & shares.keys():
+    if not named & shares.keys() and sum(shares.values()) < COVERED:
         named.add(Category.OBJECT_DETAIL)
     return named | {category for category in small & shares.keys() if shares[category] == max(shares.values())}
 
 
 def _of_the_colour(subject: str, render: Render, inside: Mask) -> bool:
     """Say whether a region (H, W) is of the colour that its subject names, by its paint, without light and shadow."""
+    named = set(subject.split()) & colour_shares(np.zeros((1, 3), np.float32)).keys()
+    if not named:
+        return True
     paint = [
         look_up(surface.texture[0], u * surface.texture[0].shape[1] - 0.5, v * surface.texture[0].shape[0] - 0.5)
         for index, surface in enumerate(render.model.surfaces)
@@ -244,18 +255,12 @@ def _of_the_colour(subject: str, render: Render, inside: Mask) -> bool:
     if not len(colours):
         return False
     shares = colour_shares(np.asarray(cv2.cvtColor(colours[None] / 255, cv2.COLOR_RGB2LAB))[0])
-    named = set(re.sub(r"'[^']*'", "", subject).split()) & shares.keys()
     return all(shares[colour] >= COLOURED for colour in named)
 
 
-def _within(render: Render, inside: Mask) -> list[SeenPart]:
+def _within(shot: Shot, inside: Mask) -> list[SeenPart]:
     """Return the parts of which a region (H, W) holds half or more."""
-    held = []
-    for part in render.parts:
-        mask = part_mask(_part(render, part.id), render.surface, render.uv)
-        if (mask & inside).sum() >= COVERED * mask.sum():
-            held.append(part)
-    return held
+    return [part for part, mask in _masks_of(shot) if (mask & inside).sum() >= COVERED * mask.sum()]
 
 
 def _says(text: str, read: str) -> bool:

@@ -36,7 +36,8 @@ LEAST_LIKENESS = 0.65  # of the pairs it was fitted to
 class Agreement:
     """How a closer look found a pair.
 
-    `found` (0..1) is the share of the product's keypoints that were found again, in the photo that has fewer; `vouched`
+    `found` (0 upward) is how many points were found again for each keypoint on the product, in the photo with more of
+    those; it passes 1 where the surroundings are found again as well. `vouched`
     (0..1) the share of the target's product whose place in the reference is vouched for; `likeness` (-1..1) the mean
     cosine of the found points' descriptors; `unlike` (0..1) the share of the vouched-for texture that looks otherwise
     in the reference.
@@ -87,11 +88,11 @@ def agreement(target: Photo, reference: Photo) -> tuple[Agreement, Correspondenc
 
 
 def share_surface(cosine: float, seen: Agreement) -> float:
-    """Return the probability (0..1) that the views share the surface that was matched; 0 where nothing was.
+    """Return the probability (0..1) that the views share the surface that was matched; 0 where no place is vouched for.
 
     It falls with `likeness`: where points are told apart well, few of them found again are a bad sign.
     """
-    if seen.found == 0:
+    if seen.found == 0 or seen.vouched == 0:
         return 0.0
     likeness = max(seen.likeness, LEAST_LIKENESS)
     figures = (np.log(seen.found + 0.03), seen.vouched, likeness, seen.unlike, cosine)

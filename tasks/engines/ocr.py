@@ -35,7 +35,7 @@ def read_text(pixels: Pixels) -> list[TextLine]:
 
 
 def _text_of(photo: Photo) -> list[TextLine]:
-    """Return the lines in a photo, its product looked at by itself where that is small."""
+    """Return the lines in a photo, surest first, its product looked at by itself where that is small."""
     left, top, right, bottom = box = object_box(foreground_once(photo))
     whole = read_text(photo.pixels)
     if (right - left) * (bottom - top) > SMALL_OBJECT:
@@ -45,7 +45,11 @@ def _text_of(photo: Photo) -> list[TextLine]:
         replace(line, polygon=tuple((left + x * (right - left), top + y * (bottom - top)) for x, y in line.polygon))
         for line in read_text(part)
     ]
-    return closer + [line for line in whole if not any(_overlap(line, other) for other in closer)]
+    kept: list[TextLine] = []
+    for line in sorted([*closer, *whole], key=lambda line: (-line.confidence, line.polygon)):
+        if not any(_overlap(line, other) for other in kept):
+            kept.append(line)
+    return kept
 
 
 text_once = once_a_photo(_text_of)  # a photo's text, read once

@@ -63,9 +63,9 @@ def _parts_of(photo: Photo) -> Parts:
 parts_once = once_a_photo(_parts_of)  # what a photo's product bears, found once
 
 
-def likely_of(parts: Parts, one: int, width: int, height: int) -> NDArray[np.float32]:
-    """Return the probability of a class over the whole photo, (height, width) float32; 0 beyond the box."""
-    whole = np.zeros((height, width), dtype=np.float32)
+def likely_of(parts: Parts, one: int, width: int, height: int, beyond: float = 0.0) -> NDArray[np.float32]:
+    """Return the probability of a class over the whole photo, (height, width) float32; `beyond` outside the box."""
+    whole = np.full((height, width), beyond, dtype=np.float32)
     within = crop(whole, parts.box)
     plane = np.ascontiguousarray(parts.likely[..., one])
     within[...] = np.clip(cv2.resize(plane, within.shape[1::-1], interpolation=cv2.INTER_CUBIC), 0, 1)

@@ -32,7 +32,8 @@ def contradiction(
             closest = max(at_place, key=lambda other: _similarity(line, other), default=None)
             if closest is not None and _similarity(line, closest) < UNLIKE:
                 return line.text, closest.text
-    for line, other in product(here, there):
+    said_there = {_signs(other) for other in there}
+    for line, other in product([line for line in here if _signs(line) not in said_there], there):
         place, _ = transfer(c, np.asarray(line.polygon, dtype=np.float32))
         if _numbers_differ(line, other) and _meet(place, np.asarray(other.polygon)):
             return line.text, other.text

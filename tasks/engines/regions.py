@@ -26,6 +26,7 @@ MOST_UNLIKE = 0.2  # share of its texture that looks otherwise there
 MOST_SHARED = 0.2  # of the smaller of two regions
 DETAIL_SHARES = (0.06, 0.14)  # of the object's area, that a piece of detail covers
 NAMED = (Category.TEXT, Category.LOGO, Category.PATTERN, Category.FACE)
+DIVISIBLE = (Category.PATTERN, Category.OBJECT_DETAIL)  # a part of a large one is one as well
 DETAILS = 6  # pieces of detail a photo, at most
 CELL = 14  # px: spacing of the cells whose edges a region follows
 SEEN, SURE = 0.5, 0.75  # probability of a category at each pixel of a piece, and over the piece
@@ -43,8 +44,8 @@ Blob = NDArray[np.bool_]  # (H, W)
 class Thing:
     """Something on the product in one photo that an edit could touch.
 
-    `polygon` is relative; `text` what was read there; `lines` how many lines it spans; `noun` what to call it;
-    `colour` its dominant colour's name, if it has one; `evidence` the figures behind the category.
+    `polygon` is relative; `text` what was read there; `noun` what to call it; `colour` its dominant colour's name, if
+    it has one; `evidence` the figures behind the category.
     """
 
     category: Category
@@ -104,7 +105,7 @@ def _things(photo: Photo) -> list[Thing]:
     on_object = np.asarray(cv2.resize(likely, size, interpolation=cv2.INTER_AREA), dtype=np.float32)
     parts = parts_once(photo)
     likely_parts = {category: likely_of(parts, number, *size) for category, number in CLASSES.items()}
-    background = likely_of(parts, BACKGROUND, *size)
+    background = likely_of(parts, BACKGROUND, *size, beyond=1)
     view = View(small, lab, on_object, detail_of(lab[:, :, 0]), likely_parts, background)
     kept: list[tuple[Thing, Blob]] = []
     for thing, blob in [
@@ -190,7 +191,12 @@ def _texts(view: View, lines: list[TextLine]) -> list[tuple[Thing, Blob]]:
     for blob in _pieces(view, Category.TEXT):
         lettering = _main_part(_rounded(blob, 3))
         if lettering.any():
-            found.append((Thing(Category.TEXT, _polygon(lettering), "text", evidence=_sureness(view, blob)), lettering))
+            found.append(
+                (
+                    Thing(Category.TEXT, _polygon(lettering), "text", evidence=_sureness(view, Category.TEXT, blob)),
+                    lettering,
+                )
+            )
     return found
 
 
@@ -212,7 +218,9 @@ def _faces(view: View, faces: list[Face]) -> list[tuple[Thing, Blob]]:
     for blob in _pieces(view, Category.FACE):
         face = _main_part(_rounded(blob, 4))
         if face.any():
-            found.append((Thing(Category.FACE, _polygon(face), "face", evidence=_sureness(view, blob)), face))
+            found.append(
+                (Thing(Category.FACE, _polygon(face), "face", evidence=_sureness(view, Category.FACE, blob)), face)
+            )
     longest = max(view.lab.shape[:2])
     printed = view.any_of(Category.TEXT, Category.LOGO, Category.PATTERN)
     for ruled in faces:
@@ -235,7 +243,9 @@ def _logos(view: View) -> list[tuple[Thing, Blob]]:
         ground = np.median(view.lab[_dilated(blob, 7) & ~_dilated(blob, 2)], axis=0)
         ink = blob & (np.linalg.norm(view.lab - ground, axis=2) > INK)
         colour = colour_name(view.lab[ink]) if ink.any() else None
-        found.append((Thing(Category.LOGO, _polygon(blob), "logo", colour, evidence=_sureness(view, piece)), blob))
+        found.append(
+            (Thing(Category.LOGO, _polygon(blob), "logo", colour, evidence=_sureness(view, Category.LOGO, piece)), blob)
+        )
     return found
 
 
@@ -244,7 +254,7 @@ def _patterns(view: View) -> list[tuple[Thing, Blob]]:
     for piece in _pieces(view, Category.PATTERN):
         blob = _main_part(_rounded(_part_of(piece), 3))
         if blob.any():
-            colour, evidence = colour_name(view.lab[blob]), _sureness(view, piece)
+            colour, evidence = colour_name(view.lab[blob]), _sureness(view, Category.PATTERN, piece)
             found.append((Thing(Category.PATTERN, _polygon(blob), "pattern", colour, evidence=evidence), blob))
     return found
 
@@ -254,12 +264,15 @@ def _pieces(view: View, category: Category) -> list[Blob]:
     likely = view.likely[category]
     count, labels, stats, _ = cv2.connectedComponentsWithStats((likely > SEEN).astype(np.uint8))
     order = sorted(range(1, count), key=lambda label: -int(stats[label, cv2.CC_STAT_AREA]))
-    pieces = [labels == label for label in order if stats[label, cv2.CC_STAT_AREA] >= 0.7 * SMALLEST * likely.size]
+    most = likely.size if category in DIVISIBLE else LARGEST * likely.size
+    pieces = [
+        labels == label for label in order if 0.7 * SMALLEST * likely.size <= stats[label, cv2.CC_STAT_AREA] <= most
+    ]
     return [piece for piece in pieces if likely[piece].mean() >= SURE and _depth(piece).max() >= LEAST_DEPTH]
 
 
-def _sureness(view: View, piece: Blob) -> dict[str, Any]:
-    return {"likely": round(max(float(plane[piece].mean()) for plane in view.likely.values()), 3)}
+def _sureness(view: View, category: Category, piece: Blob) -> dict[str, Any]:
+    return {"likely": round(float(view.likely[category][piece].mean()), 3)}
 
 
 def _part_of(piece: Blob) -> Blob:

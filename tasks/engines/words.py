@@ -63,7 +63,7 @@ def places(point: Point) -> tuple[str, ...]:
 
 
 def subject(rng: np.random.Generator, category: Category, noun: str, colour: str | None, text: str | None) -> str:
-    """Return what to call a thing: "the word 'NOVA'", "the red emblem", "the green striped pattern", "the face"."""
+    """Return what to call a thing: "the word 'NOVA'", "the red emblem", "the green pattern", "the face"."""
     if text is not None:
         kinds = ("number", "text") if text.isdigit() else ("text", "line") if " " in text else ("word", "text")
         return f"the {_one(rng, kinds)} '{text}'"

@@ -26,7 +26,7 @@ def test_a_blind_lake_is_measured_against_its_folders(
     tables = printed(capsys)
     in_force = next(row for row in tables["Pairs by cut"] if row[""] == "in force")
     assert in_force["true pairs"] == 6 * 3
-    assert in_force["cut"] == 0.8
+    assert in_force["cut"] == 0.75
     assert 0 < in_force["right"] <= in_force["accepted"]
     assert tables["Cut proposed on one half of the products, and what it gives"]
     assert [row[""] for row in tables["By kind of the target, at the cut in force"]] == ["flat", "round"]

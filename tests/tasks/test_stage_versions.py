@@ -40,6 +40,7 @@ STAGES: dict[str, tuple[int, list[str]]] = {
         [
             "instruct.py",
             "engines/regions.py",
+            "engines/agree.py",
             "engines/parts.py",
             "engines/parts.safetensors",
             "engines/faces.py",

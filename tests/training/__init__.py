@@ -1,1 +1,1 @@
-"""Tests of the engines."""
+"""Tests of what learns."""

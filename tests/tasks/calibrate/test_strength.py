@@ -25,6 +25,9 @@ def test_a_stronger_edit_is_a_larger_damage(built: Built) -> None:
 def test_the_table_tells_each_operation_and_all() -> None:
     falling = Graded(Operation.SMEAR, tuple(40 - 10 * s for s in STRENGTHS), tuple(1 - 0.1 * s for s in STRENGTHS))
     rising = Graded(Operation.WARP, falling.psnr[::-1], falling.likeness)
+    halting = Graded(Operation.GARBLE, (30, 20, 21, 10), (0.9, 0.8, 0.7, 0.6))
+    garble, *_ = strength_table([halting])
+    assert (garble["dB falls"], garble["likeness falls"]) == ("67%", "100%")
     smear, warp, everything = strength_table([falling, rising])
     assert (smear["operation"], smear["dB at 0.5"], smear["dB falls"]) == ("smear", 35, "100%")
     assert (warp["dB falls"], warp["likeness falls"]) == ("0%", "100%")

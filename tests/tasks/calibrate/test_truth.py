@@ -36,8 +36,8 @@ def test_the_grammars_words_for_a_place_are_right_there_and_wrong_across(point: 
             edits = [words.edit_sentence(rng, operation, "the word 'LEFT'", place, "RIGHT") for _ in range(8)]
             restore = words.restore_sentence(rng, Category.TEXT, operation, place)
             for sentence in (*edits, restore):
-                assert says_the_place(sentence, point), sentence
-                assert point == across or not says_the_place(sentence, across), sentence
+                assert says_the_place(sentence, point, ("LEFT", "RIGHT")), sentence
+                assert point == across or not says_the_place(sentence, across, ("LEFT", "RIGHT")), sentence
 
 
 def test_the_instructions_of_a_rendered_lake_are_held_against_the_truth(built: Built) -> None:

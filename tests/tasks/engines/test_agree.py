@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 
-from schemas.records import Photo
-from tasks.engines.agree import CUT, agreement, share_surface
+from schemas.records import Photo, Polygon
+from tasks.engines.agree import CUT, Agreement, agreement, lay_over, share_surface
+from tasks.engines.correspond import features_once, match
 from tasks.engines.embed import vector_once
 from tests.tasks.engines.rendered import NUMBERS, photographed
 from tests.tasks.engines.scenes import placed, texture, turned
@@ -33,6 +34,26 @@ def test_what_is_drawn_anew_is_not_found_again() -> None:
     assert one.found > other.found + 0.1
     assert one.vouched > other.vouched + 0.1
     assert one.unlike < 0.1
+
+
+def test_a_region_that_looks_otherwise_is_told() -> None:
+    surface = texture(1)
+    changed = surface.copy()
+    changed[120:260, 120:260] = texture(5)[120:260, 120:260]
+    target, reference = (Photo(str(n), placed(one, turned(0, 0.8))) for n, one in enumerate((surface, changed)))
+    laid = lay_over(target, reference, match(features_once(target), features_once(reference)))
+
+    def square(low: float, high: float) -> Polygon:
+        """Return a square of the surface, relative to the photo."""
+        a, b = ((256 + 0.8 * (side - 200)) / 512 for side in (low, high))
+        return ((a, a), (b, a), (b, b), (a, b))
+
+    assert laid.unlike_in(square(140, 240)) > 0.5
+    assert laid.unlike_in(square(20, 100)) < 0.1
+
+
+def test_nothing_vouched_for_is_no_surface() -> None:
+    assert share_surface(0.9, Agreement(found=0.1, vouched=0.0, likeness=0.65, unlike=0.0)) == 0
 
 
 def test_photos_without_anything_to_match_share_nothing() -> None:

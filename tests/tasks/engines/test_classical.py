@@ -5,9 +5,9 @@ from functools import cache
 import numpy as np
 import pytest
 
-from schemas.records import EditInstruction, Operation, Photo, Refusal, RestoreInstruction, Task
+from schemas.records import Category, EditInstruction, Operation, Photo, Refusal, RestoreInstruction, Task
 from tasks.engines import words
-from tasks.engines.classical import ClassicalWriter
+from tasks.engines.classical import PLAIN, ClassicalWriter
 from tasks.engines.vlm import EditQuestion, RestoreQuestion
 from tests.tasks.engines.rendered import NUMBERS, photographed
 from tests.tasks.engines.scenes import placed, texture, turned
@@ -129,3 +129,22 @@ def test_where_nothing_changed_there_is_nothing_to_restore() -> None:
     outcome = restored(edit, np.zeros((8, 8), dtype=np.bool_))
     assert isinstance(outcome, Refusal)
     assert outcome.reason == "nothing-to-restore"
+
+
+def test_no_pattern_is_laid_on_fur_or_weave() -> None:
+    details = [
+        (edit.operation, edit.evidence["usual_detail"])
+        for seed in range(4)
+        for edit in all_edits(seed)
+        if edit.category is Category.OBJECT_DETAIL
+    ]
+    assert any(detail > PLAIN for _, detail in details)
+    assert all(detail <= PLAIN for operation, detail in details if operation is Operation.REPATTERN)
+
+
+def test_a_text_is_quoted_only_where_it_surely_reads_so() -> None:
+    for edit in all_edits():
+        if edit.text_before is not None:
+            assert edit.evidence["lines"] == 1
+            assert edit.evidence["ocr_confidence"] >= 0.95
+            assert f"'{edit.text_before}'" in edit.sentence

@@ -50,6 +50,11 @@ def test_a_text_found_elsewhere_is_no_contradiction() -> None:
     assert contradiction([line("HARBOUR")], there, moved(0)) is None
 
 
+def test_a_number_found_elsewhere_is_no_contradiction() -> None:
+    there = [line("500ml"), line("250ml", y=0.8)]
+    assert contradiction([line("250ml")], there, moved(0)) is None
+
+
 def test_nothing_read_says_nothing() -> None:
     assert contradiction([], [line("HARBOUR")], moved(0)) is None
     assert contradiction([line("HARBOUR")], [], moved(0)) is None
