@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.records import PairJudgement, Photo, Refusal
-from tasks.engines.agree import CUT, agreement, share_surface
+from tasks.engines.agree import CUT, KNOWN_CUT, agreement, share_surface
 from tasks.engines.correspond import QUICK_KEYPOINTS, Correspondences, alike, features_once, match, transfer
 from tasks.engines.embed import vector_once
 from tasks.engines.foreground import foreground_once, object_box
@@ -110,7 +110,7 @@ def _look_closer(question: PairQuestion, known_same: bool, evidence: dict[str, A
     seen, c = agreement(question.target, question.reference)
     sharing = share_surface(evidence["cosine"], seen)
     closer = {name: round(figure, 4) for name, figure in {**asdict(seen), "share_surface": sharing}.items()}
-    if sharing < CUT:
+    if sharing < (KNOWN_CUT if known_same else CUT):
         raise Refusal("nothing-in-common", "what matches in the two views is not one surface", **evidence, **closer)
     if not known_same:
         said = contradiction(text_once(question.target), text_once(question.reference), c)
