@@ -25,10 +25,10 @@ UNLIKE = 0.3  # correlation below which two surfaces are not alike
 
 # Logistic regression of "the views share this surface" on the figures below and the embeddings' cosine. Fitted to 174
 # rendered pairs of one side and 76 of a front and a back (18 products, seed 202), and to the 142 true pairs of
-# DreamBooth that the first look accepts. CUT refuses 85% of those fronts and backs, none of the rendered pairs of one side,
-# 8% of the real ones. Where the product is given, nothing else doubts a pair: KNOWN_CUT is the lowest in steps of 0.05
-# at which 95% of the instructions for 18 other products (seed 303) were visible, with a margin of one step. It refuses
-# 16% of the true real pairs that pass CUT. docs/quality.md says what both do on others.
+# DreamBooth that the first look accepts. CUT refuses 85% of those fronts and backs, none of the rendered pairs of one
+# side, 8% of the real ones. Where the product is given, nothing else doubts a pair: KNOWN_CUT is one step of 0.05 above
+# the lowest at which 95% of the instructions for 18 other products (seed 303) were visible, and refuses 16% of the true
+# real pairs that pass CUT. docs/quality.md says what both do on others.
 INTERCEPT, WEIGHTS = 5.7048, (1.0619, 4.257, -18.903, -9.8582, 13.4491)
 CUT, KNOWN_CUT = 0.4, 0.55
 LEAST_LIKENESS = 0.65  # of the pairs it was fitted to
