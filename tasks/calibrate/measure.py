@@ -13,10 +13,11 @@ from tasks.calibrate.strength import drawn, graded, strength_table
 from tasks.calibrate.tables import instruction_tables, pair_tables
 from tasks.calibrate.truth import by_product, check, damage, phrasings, shots_of
 from tasks.catalog import read, rows
+from tasks.engines.load import one_thread_each
 from tasks.lake import Lake
 from tasks.ledger import Row, newest_run, settings_of
 
-GRADED = 8  # edits of each operation that are executed at several strengths
+GRADED = 5  # edits of each operation that are executed at several strengths
 
 
 def steps(lake: Lake) -> int:
@@ -43,6 +44,7 @@ def measure(
 
     Raises LabelsError where nothing can be measured.
     """
+    one_thread_each()  # more would only wait for each other where the machine is busy
     tables: dict[str, list[Row]] = {}
     with read(lake) as connection:
         labels = labels_of(connection, labels_file)

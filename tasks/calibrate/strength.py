@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import duckdb
 import numpy as np
+from numpy.typing import NDArray
 
 from schemas.records import EditInstruction, Operation, Photo, Pixels
 from schemas.settings import Settings
@@ -14,7 +15,7 @@ from tasks.catalog import rows
 from tasks.codecs import load_photo
 from tasks.edit import polygon_mask
 from tasks.engines.editor import EditRequest
-from tasks.engines.embed import embed
+from tasks.engines.embed import object_vector
 from tasks.engines.likeness import psnr
 from tasks.engines.load import load_editor
 from tasks.lake import Lake
@@ -59,7 +60,7 @@ def graded(lake: Lake, settings: Settings, edits: Sequence[Row], advance: Callab
             height, width = target.pixels.shape[:2]
             inside = polygon_mask(instruction.region, width, height)
             place = _about(instruction, width, height)
-            was, *are = embed([_cut(pixels, place) for pixels in (target.pixels, *edited)])
+            was, *are = (_embedded(_cut(pixels, place)) for pixels in (target.pixels, *edited))
             decibels = tuple(psnr(one, target.pixels, inside) for one in edited)
             done.append(Graded(instruction.operation, decibels, tuple(float(was @ one) for one in are)))
         advance(1)
@@ -91,6 +92,11 @@ def _about(instruction: EditInstruction, width: int, height: int) -> tuple[slice
     margin = MARGIN * (high - low).max()
     (left, top), (right, bottom) = np.maximum(low - margin, 0).astype(int), np.ceil(high + margin).astype(int)
     return slice(top, bottom), slice(left, right)
+
+
+def _embedded(pixels: Pixels) -> NDArray[np.float32]:
+    """Return the embedding (1280,) of a place, all of which counts."""
+    return object_vector(pixels, np.ones(pixels.shape[:2], dtype=np.float32))
 
 
 def _cut(pixels: Pixels, place: tuple[slice, slice]) -> Pixels:
