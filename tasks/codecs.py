@@ -1,7 +1,8 @@
 """How pixels become bytes and back: lossless WebP for photos and edits, PNG for masks, JPEG for references."""
 
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -81,12 +82,16 @@ def load_photo(lake: Lake, digest: str) -> Pixels:
     return decode(read_artifact(lake, digest, "webp"))
 
 
-def load_sides(lake: Lake, row: Mapping[str, Any]) -> tuple[Photo, Photo]:
-    """Load the target and the reference of a pair as engines see them. Raises ArtifactError."""
-    return (
-        Photo(row["target_id"], load_photo(lake, row["target_sha256"])),
-        Photo(row["reference_id"], load_photo(lake, row["reference_sha256"])),
-    )
+def load_sides(lake: Lake, rows: Sequence[Mapping[str, Any]]) -> list[tuple[Photo, Photo]]:
+    """Load the target and the reference of pairs as engines see them, each photo once. Raises ArtifactError."""
+    photo = cache(lambda digest: load_photo(lake, digest))
+    return [
+        (
+            Photo(row["target_id"], photo(row["target_sha256"])),
+            Photo(row["reference_id"], photo(row["reference_sha256"])),
+        )
+        for row in rows
+    ]
 
 
 def load_mask(lake: Lake, digest: str) -> Mask:

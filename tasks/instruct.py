@@ -12,13 +12,14 @@ from tasks.engines.vlm import EditQuestion
 from tasks.lake import Lake
 from tasks.ledger import Row, answered, not_answered, to_json
 
-VERSION = 2
+VERSION = 3
 
 
 def instruct(lake: Lake, settings: Settings, items: Sequence[Row]) -> Iterator[Row]:
     """Ask for edits of accepted pairs: one row an instruction, or one row for a pair that allows none."""
     questions = [
-        EditQuestion(item["item_id"], *load_sides(lake, item), count=settings.instruct.edits_per_pair) for item in items
+        EditQuestion(item["item_id"], target, reference, count=settings.instruct.edits_per_pair)
+        for item, (target, reference) in zip(items, load_sides(lake, items), strict=True)
     ]
     for item, outcome in zip(items, load_writer(settings).write_edits(questions), strict=True):
         sides = {"target_id": item["target_id"], "reference_id": item["reference_id"]}

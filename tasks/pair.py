@@ -9,13 +9,14 @@ from tasks.engines.vlm import PairQuestion
 from tasks.lake import Lake
 from tasks.ledger import Row, answered, not_answered, to_json
 
-VERSION = 2
+VERSION = 3
 
 
 def pair(lake: Lake, settings: Settings, items: Sequence[Row]) -> Iterator[Row]:
     """Judge pairs (rows of the view `candidates`), one row each. The cuts are applied by the catalogue, not here."""
     questions = [
-        PairQuestion(item["item_id"], *load_sides(lake, item), known_same=item["known_same"]) for item in items
+        PairQuestion(item["item_id"], target, reference, known_same=item["known_same"])
+        for item, (target, reference) in zip(items, load_sides(lake, items), strict=True)
     ]
     for item, outcome in zip(items, load_writer(settings).judge_pairs(questions), strict=True):
         sides = {"target_id": item["target_id"], "reference_id": item["reference_id"]}

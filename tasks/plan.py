@@ -25,7 +25,7 @@ ASKED = {
 
 
 def open_items(connection: duckdb.DuckDBPyConnection, stage: str, listed: Sequence[Listed] = ()) -> list[Row]:
-    """Return the items of a stage that have neither answer nor refusal now, in order of their ids."""
+    """Return the items of a stage that have neither answer nor refusal now, those of one target together."""
     match stage:
         case "ingest":
             answered = _answered_ids(connection, stage)
@@ -41,7 +41,7 @@ def open_items(connection: duckdb.DuckDBPyConnection, stage: str, listed: Sequen
             items = [{"item_id": item_id, **row} for item_id, row in found.items()]
         case _:
             items = rows(connection, f"FROM ({ASKED[stage]}) ANTI JOIN ({_answered(stage)}) USING (item_id)")
-    return sorted(items, key=lambda item: str(item["item_id"]))
+    return sorted(items, key=lambda item: (str(item.get("target_id")), str(item["item_id"])))
 
 
 def _answered(stage: str) -> str:

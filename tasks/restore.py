@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from schemas.ids import digest
-from schemas.records import EditInstruction
+from schemas.records import EditInstruction, Photo
 from schemas.settings import Settings
 from tasks.codecs import load_mask, load_photo, load_sides
 from tasks.engines.load import load_writer
@@ -19,7 +19,7 @@ SHOWN = (  # columns of a triplet: all that this stage is shown
 
 def restore(lake: Lake, settings: Settings, items: Sequence[Row]) -> Iterator[Row]:
     """Word the restorations of triplets (rows of the view `triplets`), one row each: with it they are quadruplets."""
-    questions = [_question(lake, item) for item in items]
+    questions = [_question(lake, item, *sides) for item, sides in zip(items, load_sides(lake, items), strict=True)]
     for item, outcome in zip(items, load_writer(settings).write_restores(questions), strict=True):
         facts = {key: value for key, value in item.items() if key != "item_id"}
         if isinstance(outcome, Exception):
@@ -28,8 +28,7 @@ def restore(lake: Lake, settings: Settings, items: Sequence[Row]) -> Iterator[Ro
             yield answered(item["item_id"], sentence=outcome.sentence, **facts)
 
 
-def _question(lake: Lake, item: Row) -> RestoreQuestion:
-    target, reference = load_sides(lake, item)
+def _question(lake: Lake, item: Row, target: Photo, reference: Photo) -> RestoreQuestion:
     return RestoreQuestion(
         quadruplet_id=item["item_id"],
         input=load_photo(lake, item["input_sha256"]),

@@ -81,7 +81,7 @@ def _pair_panel(lake: Lake, standing: str, row: Row, score: Score) -> Image.Imag
     draw = ImageDraw.Draw(panel)
     font, small = ImageFont.truetype(Roboto, 15), ImageFont.truetype(Roboto, 13)
     draw.text((GAP, 6), f"{score.replace('_', ' ')} {row[score]:.2f}: {standing}", fill="black", font=font)
-    for number, photo in enumerate(load_sides(lake, row)):
+    for number, photo in enumerate(load_sides(lake, [row])[0]):
         panel.paste(_fit(photo.pixels, TILE), (GAP + number * (TILE + GAP), 28))
     scores = ", ".join(f"{name.replace('_', ' ')} {row[name]:.2f}" for name in Score)
     verdict = "accepted" if row["accepted"] else f"refused: {row['refused_for']}"

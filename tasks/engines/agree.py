@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.records import Photo, Polygon
-from tasks.engines.correspond import Correspondences, Points, features_once, match, transfer
+from tasks.engines.correspond import Correspondences, Points, features_once, transfer
 from tasks.engines.foreground import foreground_once
 
 SIDE = 128  # px on the longer side of the photos laid over each other
@@ -77,16 +77,15 @@ class Overlay:
         return float(self.texture[where & self.unlike].sum() / max(float(self.texture[where].sum()), 1e-6))
 
 
-def agreement(target: Photo, reference: Photo) -> tuple[Agreement, Correspondences]:
-    """Return how far two photos agree, and the matches that it was seen by."""
-    here, there = features_once(target), features_once(reference)
-    c = match(here, there)
+def agreement(target: Photo, reference: Photo, c: Correspondences) -> Agreement:
+    """Return how far two photos agree by their matches."""
     if not c.inlier.any():
-        return Agreement(0.0, 0.0, 0.0, 1.0), c
-    found = min(c.inlier.sum() / max(1, (side.on_object > 0.5).sum()) for side in (here, there))
+        return Agreement(0.0, 0.0, 0.0, 1.0)
+    sides = features_once(target), features_once(reference)
+    found = min(c.inlier.sum() / max(1, (side.on_object > 0.5).sum()) for side in sides)
     laid = lay_over(target, reference, c)
     vouched = laid.shared.sum() / max(1, _on_object(target, laid.shared.shape).sum())
-    return Agreement(float(found), float(vouched), float(c.likeness[c.inlier].mean()), laid.unlike_shared()), c
+    return Agreement(float(found), float(vouched), float(c.likeness[c.inlier].mean()), laid.unlike_shared())
 
 
 def share_surface(cosine: float, seen: Agreement) -> float:

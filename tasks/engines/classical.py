@@ -16,7 +16,7 @@ from schemas.records import (
     RestoreInstruction,
 )
 from tasks.engines import words
-from tasks.engines.correspond import features_once, match
+from tasks.engines.correspond import match_once
 from tasks.engines.judge import judge_pair
 from tasks.engines.regions import Region, propose
 from tasks.engines.vlm import EditQuestion, PairQuestion, RestoreQuestion, one_by_one
@@ -75,7 +75,7 @@ class ClassicalWriter:
         return one_by_one(self._restore, questions)
 
     def _edits(self, question: EditQuestion) -> list[EditInstruction]:
-        found = match(features_once(question.target), features_once(question.reference))
+        found = match_once(question.target, question.reference)
         regions = propose(question.target, question.reference, found)
         if not regions:
             raise Refusal(

@@ -6,7 +6,7 @@ neighbours move with it (one local affine map), in the spirit of AdaLAM (Cavalli
 over the neighbourhood and therefore free of chance.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from typing import Any
@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 
 from schemas.records import Photo, Pixels, Polygon
 from tasks.engines.foreground import Box, crop, foreground_once, object_box
-from tasks.engines.once import once_a_photo
+from tasks.engines.once import once_a_pair, once_a_photo
 
 SEEN_AT = 512  # px on the longer side of the object's crop, for the features
 MARGIN = 0.3  # about the object's box: the foreground is an estimate, and what it misses must still be matched
 DETECTED = 4096  # from which those on the object are chosen
 KEYPOINTS = 640  # kept a photo, best first: 1,024 show no more of a region as surely visible (54 rendered pairs)
-QUICK_KEYPOINTS = 384  # matched when a pair is only judged: the matcher's cost grows with their square
+GLANCED = 256  # of them, looked at before a matcher is asked
 NEIGHBOURS = 12  # of a match, whose motion must agree with its own
 SUPPORT = 5  # neighbours (itself included) that must agree
 TOLERANCE = 0.02  # of the longer side: how far a neighbour may lie from where the local map puts it
@@ -105,28 +105,54 @@ def _features_of_photo(photo: Photo) -> Features:
 features_once = once_a_photo(_features_of_photo)  # features of a photo, computed once
 
 
-def match(target: Features, reference: Features, keypoints: int = KEYPOINTS) -> Correspondences:
-    """Return the matches between the best `keypoints` features of two photos; possibly none."""
+def glance(target: Features, reference: Features) -> Correspondences:
+    """Return what matches at a glance: features that are each other's nearest by descriptor alone.
+
+    It takes a sixtieth of `match`'s time and finds a part of it; their likeness is all the confidence it has.
+    """
+    first, second = (side.descriptors[:GLANCED] for side in (target, reference))
+    if min(len(first), len(second)) == 0:
+        return _correspondences(target, reference, np.zeros((0, 2), dtype=np.intp), np.zeros(0, dtype=np.float32))
+    cosine = first @ second.T  # (N, M)
+    nearest = cosine.argmax(axis=1)
+    mutual = np.flatnonzero(cosine.argmax(axis=0)[nearest] == np.arange(len(first)))
+    pairs = np.column_stack([mutual, nearest[mutual]])
+    return _correspondences(target, reference, pairs, np.clip(cosine[pairs[:, 0], pairs[:, 1]], 0, 1))
+
+
+def match(target: Features, reference: Features) -> Correspondences:
+    """Return the matches between the features of two photos; possibly none."""
     import torch
 
-    first, second = (_cut(side, keypoints) for side in (target, reference))
-    pairs = np.zeros((0, 2), dtype=np.intp)
-    scores = np.zeros(0, dtype=np.float32)
-    if min(len(first.points), len(second.points)) >= 2:
-        question = {"image0": _as_tensors(first), "image1": _as_tensors(second)}
-        with torch.inference_mode():
-            answer = _lighterglue()(question)
-        pairs, scores = answer["matches"][0].numpy(), answer["scores"][0].numpy().astype(np.float32)
-    points_target, points_reference = first.points[pairs[:, 0]], second.points[pairs[:, 1]]
+    if min(len(target.points), len(reference.points)) < 2:
+        return _correspondences(target, reference, np.zeros((0, 2), dtype=np.intp), np.zeros(0, dtype=np.float32))
+    with torch.inference_mode():
+        answer = _lighterglue()({"image0": _as_tensors(target), "image1": _as_tensors(reference)})
+    return _correspondences(target, reference, answer["matches"][0].numpy(), answer["scores"][0].numpy())
+
+
+def _match_of_photos(target: Photo, reference: Photo) -> Correspondences:
+    return match(features_once(target), features_once(reference))
+
+
+match_once = once_a_pair(_match_of_photos)  # the matches of a pair, computed once
+
+
+def _correspondences(
+    target: Features, reference: Features, pairs: NDArray[np.intp], scores: NDArray[np.float32]
+) -> Correspondences:
+    """Return matches (N, 2), by their indices in the two photos, with what their neighbourhoods say of them."""
+    here, there = pairs.T
+    source, image = _plane(target.points[here], target.size), _plane(reference.points[there], reference.size)
     return Correspondences(
-        points_target=points_target,
-        points_reference=points_reference,
-        scores=scores,
-        likeness=(first.descriptors[pairs[:, 0]] * second.descriptors[pairs[:, 1]]).sum(axis=1),
-        inlier=_move_together(_plane(points_target, first.size), _plane(points_reference, second.size)),
-        on_object=np.minimum(first.on_object[pairs[:, 0]], second.on_object[pairs[:, 1]]),
-        target_size=first.size,
-        reference_size=second.size,
+        points_target=target.points[here],
+        points_reference=reference.points[there],
+        scores=scores.astype(np.float32),
+        likeness=(target.descriptors[here] * reference.descriptors[there]).sum(axis=1),
+        inlier=_move_together(source, image),
+        on_object=np.minimum(target.on_object[here], reference.on_object[there]),
+        target_size=target.size,
+        reference_size=reference.size,
     )
 
 
@@ -249,15 +275,6 @@ def _agree(source: NDArray[np.complex128], image: NDArray[np.complex128]) -> NDA
     sound = (turn > 0.15) & (turn < 7) & (shear < 0.7 * turn)  # not mirrored, not squashed to a line
     own = np.take_along_axis(residual, np.argmax(order == rows[:, None], axis=1)[:, None], axis=1)[:, 0]
     return np.asarray(sound & (own < TOLERANCE) & ((residual < TOLERANCE).sum(axis=1) >= SUPPORT), dtype=bool)
-
-
-def _cut(side: Features, keypoints: int) -> Features:
-    return replace(
-        side,
-        points=side.points[:keypoints],
-        descriptors=side.descriptors[:keypoints],
-        on_object=side.on_object[:keypoints],
-    )
 
 
 def _as_tensors(side: Features) -> dict[str, Any]:

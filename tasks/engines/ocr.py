@@ -11,8 +11,9 @@ from schemas.records import Photo, Pixels, Point
 from tasks.engines.foreground import crop, foreground_once, object_box
 from tasks.engines.once import once_a_photo
 
-SHORT_SIDE = 736  # px: the detector looks at pictures of this size
-SMALL_OBJECT = 0.4  # of the photo: a smaller product is looked at once more by itself, its print enlarged
+SIDE = 640  # px: the detector looks at as much area as a square of this side has
+MOST_ENLARGED = 3.0
+SMALL_OBJECT = 0.4  # of the photo: a smaller product is looked at by itself, its print enlarged
 
 
 @dataclass(frozen=True)
@@ -35,21 +36,14 @@ def read_text(pixels: Pixels) -> list[TextLine]:
 
 
 def _text_of(photo: Photo) -> list[TextLine]:
-    """Return the lines in a photo, surest first, its product looked at by itself where that is small."""
+    """Return the lines in a photo, surest first; of a small product only those on it."""
     left, top, right, bottom = box = object_box(foreground_once(photo))
-    whole = read_text(photo.pixels)
     if (right - left) * (bottom - top) > SMALL_OBJECT:
-        return whole
-    part = np.ascontiguousarray(crop(photo.pixels, box))
-    closer = [
+        return read_text(photo.pixels)
+    return [
         replace(line, polygon=tuple((left + x * (right - left), top + y * (bottom - top)) for x, y in line.polygon))
-        for line in read_text(part)
+        for line in read_text(crop(photo.pixels, box))
     ]
-    kept: list[TextLine] = []
-    for line in sorted([*closer, *whole], key=lambda line: (-line.confidence, line.polygon)):
-        if not any(_overlap(line, other) for other in kept):
-            kept.append(line)
-    return kept
 
 
 text_once = once_a_photo(_text_of)  # a photo's text, read once
@@ -57,9 +51,10 @@ text_once = once_a_photo(_text_of)  # a photo's text, read once
 
 def _look(pixels: Pixels) -> list[TextLine]:
     height, width = pixels.shape[:2]
-    scale = SHORT_SIDE / min(height, width)
-    size = (round(width * scale), round(height * scale))
-    scaled = pixels if scale == 1 else cv2.resize(pixels, size, interpolation=cv2.INTER_LINEAR)
+    scale = min(MOST_ENLARGED, SIDE / (height * width) ** 0.5)
+    # the detector's maps are a 32nd as large, and it would round the sides by itself
+    size = (max(1, round(width * scale / 32)) * 32, max(1, round(height * scale / 32)) * 32)
+    scaled = cv2.resize(pixels, size, interpolation=cv2.INTER_LINEAR)
     result, _ = _engine()(np.ascontiguousarray(scaled[:, :, ::-1]))
     return [
         TextLine(
@@ -83,9 +78,3 @@ def _engine() -> Any:
 def _believable(line: TextLine) -> bool:
     signs = [sign for sign in line.text if sign.isalnum()]
     return len(set(signs)) >= 2 and line.confidence >= (0.75 if len(signs) == 2 else 0.6)
-
-
-def _overlap(one: TextLine, other: TextLine) -> bool:
-    (left, top), (right, bottom) = np.min(one.polygon, 0), np.max(one.polygon, 0)
-    (other_left, other_top), (other_right, other_bottom) = np.min(other.polygon, 0), np.max(other.polygon, 0)
-    return bool(left < other_right and other_left < right and top < other_bottom and other_top < bottom)

@@ -1,4 +1,4 @@
-"""What was computed for a photo is kept: a bounded memory keyed by the photo, safe among threads."""
+"""What was computed for a photo or a pair is kept: a bounded memory keyed by photos, safe among threads."""
 
 from collections import OrderedDict
 from collections.abc import Callable
@@ -10,6 +10,7 @@ from schemas.records import Photo
 Value = TypeVar("Value")
 
 PHOTOS_KEPT = 2048  # about 550 kB each, all engines together
+PAIRS_KEPT = 8192  # about 4 kB each
 
 
 def once_a_photo(compute: Callable[[Photo], Value], capacity: int = PHOTOS_KEPT) -> Callable[[Photo], Value]:
@@ -17,16 +18,29 @@ def once_a_photo(compute: Callable[[Photo], Value], capacity: int = PHOTOS_KEPT)
 
     Two threads that ask for the same new photo at once may both compute it; they get equal answers.
     """
-    kept: OrderedDict[tuple[str, tuple[int, ...]], Value] = OrderedDict()
+    recall = _kept(lambda photos: compute(*photos), capacity)
+    return lambda photo: recall((photo,))
+
+
+def once_a_pair(
+    compute: Callable[[Photo, Photo], Value], capacity: int = PAIRS_KEPT
+) -> Callable[[Photo, Photo], Value]:
+    """Return `compute` with its last answers kept, as `once_a_photo` does, by target and reference."""
+    recall = _kept(lambda photos: compute(*photos), capacity)
+    return lambda target, reference: recall((target, reference))
+
+
+def _kept(compute: Callable[[tuple[Photo, ...]], Value], capacity: int) -> Callable[[tuple[Photo, ...]], Value]:
+    kept: OrderedDict[tuple[tuple[str, tuple[int, ...]], ...], Value] = OrderedDict()
     lock = Lock()
 
-    def recall(photo: Photo) -> Value:
-        key = (photo.image_id, photo.pixels.shape)
+    def recall(photos: tuple[Photo, ...]) -> Value:
+        key = tuple((photo.image_id, photo.pixels.shape) for photo in photos)
         with lock:
             if key in kept:
                 kept.move_to_end(key)
                 return kept[key]
-        value = compute(photo)
+        value = compute(photos)
         with lock:
             kept[key] = value
             kept.move_to_end(key)

@@ -3,14 +3,18 @@ import pytest
 
 from schemas.records import Photo, Polygon
 from tasks.engines.agree import CUT, Agreement, agreement, lay_over, share_surface
-from tasks.engines.correspond import features_once, match
+from tasks.engines.correspond import match_once
 from tasks.engines.embed import vector_once
 from tests.tasks.engines.rendered import NUMBERS, photographed
 from tests.tasks.engines.scenes import placed, texture, turned
 
 
+def seen_by(target: Photo, reference: Photo) -> Agreement:
+    return agreement(target, reference, match_once(target, reference))
+
+
 def surely_one(target: Photo, reference: Photo) -> float:
-    seen, _ = agreement(target, reference)
+    seen = seen_by(target, reference)
     return share_surface(float(vector_once(target) @ vector_once(reference)), seen)
 
 
@@ -30,7 +34,7 @@ def test_what_is_drawn_anew_is_not_found_again() -> None:
     surface = texture(1)
     surface[40:-40, 40:-40] = texture(2)[40:-40, 40:-40]
     back, same = Photo("back", placed(surface, turned(8, 0.8))), Photo("same", placed(texture(1), turned(8, 0.8)))
-    one, other = agreement(front, same)[0], agreement(front, back)[0]
+    one, other = seen_by(front, same), seen_by(front, back)
     assert one.found > other.found + 0.1
     assert one.vouched > other.vouched + 0.1
     assert one.unlike < 0.1
@@ -41,7 +45,7 @@ def test_a_region_that_looks_otherwise_is_told() -> None:
     changed = surface.copy()
     changed[120:260, 120:260] = texture(5)[120:260, 120:260]
     target, reference = (Photo(str(n), placed(one, turned(0, 0.8))) for n, one in enumerate((surface, changed)))
-    laid = lay_over(target, reference, match(features_once(target), features_once(reference)))
+    laid = lay_over(target, reference, match_once(target, reference))
 
     def square(low: float, high: float) -> Polygon:
         """Return a square of the surface, relative to the photo."""
@@ -58,7 +62,7 @@ def test_nothing_vouched_for_is_no_surface() -> None:
 
 def test_photos_without_anything_to_match_share_nothing() -> None:
     plain = [Photo(f"plain {tone}", np.full((300, 300, 3), tone, np.uint8)) for tone in (90, 160)]
-    seen, c = agreement(*plain)
+    seen = seen_by(*plain)
     assert seen.found == 0
-    assert not c.inlier.any()
+    assert not match_once(*plain).inlier.any()
     assert share_surface(1.0, seen) < CUT
