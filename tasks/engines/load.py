@@ -17,9 +17,11 @@ def one_thread_each() -> None:
     """Let the calling worker compute on one thread: workers run side by side, and sums come out the same every time."""
     import cv2
     import torch
+    from threadpoolctl import threadpool_limits
 
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
+    threadpool_limits(1, user_api="blas")  # NumPy's, which spins while it waits for more
 
 
 def load_writer(settings: Settings) -> Writer:

@@ -26,7 +26,6 @@ MOST_UNLIKE = 0.2  # share of its texture that looks otherwise there
 MOST_SHARED = 0.2  # of the smaller of two regions
 DETAIL_SHARES = (0.06, 0.14)  # of the object's area, that a piece of detail covers
 NAMED = (Category.TEXT, Category.LOGO, Category.PATTERN, Category.FACE)
-DIVISIBLE = (Category.PATTERN, Category.OBJECT_DETAIL)  # a part of a large one is one as well
 DETAILS = 6  # pieces of detail a photo, at most
 CELL = 14  # px: spacing of the cells whose edges a region follows
 SEEN, SURE = 0.5, 0.75  # probability of a category at each pixel of a piece, and over the piece
@@ -252,7 +251,7 @@ def _logos(view: View) -> list[tuple[Thing, Blob]]:
 def _patterns(view: View) -> list[tuple[Thing, Blob]]:
     found = []
     for piece in _pieces(view, Category.PATTERN):
-        blob = _main_part(_rounded(_part_of(piece), 3))
+        blob = _main_part(_rounded(piece, 3))
         if blob.any():
             colour, evidence = colour_name(view.lab[blob]), _sureness(view, Category.PATTERN, piece)
             found.append((Thing(Category.PATTERN, _polygon(blob), "pattern", colour, evidence=evidence), blob))
@@ -264,25 +263,13 @@ def _pieces(view: View, category: Category) -> list[Blob]:
     likely = view.likely[category]
     count, labels, stats, _ = cv2.connectedComponentsWithStats((likely > SEEN).astype(np.uint8))
     order = sorted(range(1, count), key=lambda label: -int(stats[label, cv2.CC_STAT_AREA]))
-    most = likely.size if category in DIVISIBLE else LARGEST * likely.size
-    pieces = [
-        labels == label for label in order if 0.7 * SMALLEST * likely.size <= stats[label, cv2.CC_STAT_AREA] <= most
-    ]
+    areas = stats[:, cv2.CC_STAT_AREA] / likely.size
+    pieces = [labels == label for label in order if 0.7 * SMALLEST <= areas[label] <= LARGEST]
     return [piece for piece in pieces if likely[piece].mean() >= SURE and _depth(piece).max() >= LEAST_DEPTH]
 
 
 def _sureness(view: View, category: Category, piece: Blob) -> dict[str, Any]:
     return {"likely": round(float(view.likely[category][piece].mean()), 3)}
-
-
-def _part_of(piece: Blob) -> Blob:
-    """Return a piece, or of one too large for an edit the round part about its innermost place."""
-    if piece.mean() <= LARGEST:
-        return piece
-    depth = _depth(piece)
-    y, x = np.unravel_index(int(depth.argmax()), depth.shape)
-    rows, columns = np.ogrid[: piece.shape[0], : piece.shape[1]]
-    return np.asarray(piece & ((rows - y) ** 2 + (columns - x) ** 2 < 0.5 * LARGEST * piece.size / pi), dtype=bool)
 
 
 def _details(view: View) -> list[tuple[Thing, Blob]]:
@@ -291,7 +278,7 @@ def _details(view: View) -> list[tuple[Thing, Blob]]:
     """
     found = []
     for piece in _pieces(view, Category.OBJECT_DETAIL):
-        found += _detail(view, _main_part(_rounded(_part_of(piece), 2)))
+        found += _detail(view, _main_part(_rounded(piece, 2)))
     cells = _cells(view)
     count = int(cells.max()) + 1
     area = np.maximum(np.bincount(cells.ravel(), minlength=count), 1)

@@ -10,6 +10,7 @@ from tasks.engines.correspond import (
     Points,
     features,
     features_once,
+    glance,
     map_region,
     match,
     transfer,
@@ -45,6 +46,20 @@ def test_inliers_lie_where_the_motion_puts_them(turned_pair: Correspondences) ->
     error = np.linalg.norm(moved(c.points_target, THERE, HERE) - c.points_reference, axis=1)
     assert np.quantile(error[c.inlier], 0.95) < 0.01
     assert not c.inlier[error > 0.06].any()
+
+
+def test_a_glance_finds_a_part_of_it() -> None:
+    surface = texture(3)
+    one, again, other = (
+        looked_at(placed(surface, HERE)),
+        looked_at(placed(surface, THERE)),
+        looked_at(placed(texture(4), THERE)),
+    )
+    seen = glance(one, again)
+    error = np.linalg.norm(moved(seen.points_target, THERE, HERE) - seen.points_reference, axis=1)
+    assert seen.inlier.sum() > 40
+    assert np.quantile(error[seen.inlier], 0.9) < 0.02
+    assert glance(one, other).inlier.sum() < 0.3 * seen.inlier.sum()
 
 
 def test_a_region_is_found_again(turned_pair: Correspondences) -> None:

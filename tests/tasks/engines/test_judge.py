@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.records import PairJudgement, Photo, Pixels, Refusal
-from tasks.engines.judge import judge_pair, likely_same
+from tasks.engines.judge import judge_pair, likely_at_a_glance, likely_same
 from tasks.engines.vlm import PairQuestion
 from tests.tasks.engines.scenes import placed, product_photo, texture, turned
 
@@ -65,6 +65,20 @@ def test_one_thing_seen_twice_is_a_pair() -> None:
 def test_a_known_product_is_not_doubted_but_its_views_are() -> None:
     assert judged(drawn(1), drawn(1, 25, 0.85), known_same=True).same_product == 1
     assert reason_of(drawn(1), drawn(2, 25, 0.85), known_same=True) == "nothing-in-common"
+
+
+def test_things_that_look_nothing_alike_are_spared_the_matcher() -> None:
+    with pytest.raises(Refusal, match="look nothing alike") as refusal:
+        judged(drawn(1), Photo("plain", placed(np.full((400, 400, 3), (200, 40, 30), np.uint8), turned(25, 0.4))))
+    assert refusal.value.reason == "another-product"
+    assert {"cosine", "glanced_matches"} == refusal.value.evidence.keys()
+
+
+@given(cosine=st.floats(0, 1), glanced=st.floats(0, 300), more=st.floats(0.01, 50))
+def test_a_glance_that_sees_more_never_makes_a_pair_less_likely(cosine: float, glanced: float, more: float) -> None:
+    score = likely_at_a_glance(cosine, glanced)
+    assert 0 <= score <= likely_at_a_glance(cosine, glanced + more) <= 1
+    assert score <= likely_at_a_glance(min(1, cosine + more), glanced)
 
 
 def labelled(word: str, degrees: float) -> Photo:

@@ -5,7 +5,7 @@ import pytest
 from schemas.records import Photo
 from tasks.engines.ocr import read_text, text_once
 from tests.tasks.engines.rendered import NUMBERS, photographed, rendered
-from tests.tasks.engines.scenes import product_photo
+from tests.tasks.engines.scenes import placed, product_photo, texture, turned
 
 
 def test_it_reads_what_is_written_where_it_is_written() -> None:
@@ -32,6 +32,20 @@ def test_it_reads_the_brand_on_a_product(number: int) -> None:
     lines = text_once(photographed(number, 0))
     assert any(brand.upper() in line.text.upper() for line in lines), [line.text for line in lines]
     assert all(0 <= coordinate <= 1 for line in lines for corner in line.polygon for coordinate in corner)
+
+
+def test_of_a_small_product_only_its_own_print_is_read() -> None:
+    surface = texture(1)
+    surface[130:270, 20:380] = 235
+    cv2.putText(surface, "HARBOUR", (50, 225), cv2.FONT_HERSHEY_SIMPLEX, 2.2, (20, 20, 60), 7)
+    pixels = placed(surface, turned(0, 0.3))
+    cv2.putText(pixels, "ELSEWHERE", (20, 40), cv2.FONT_HERSHEY_SIMPLEX, 1.2, (20, 20, 60), 3)
+    assert "ELSEWHERE" in [line.text for line in read_text(pixels)]
+    (line,) = text_once(Photo("small", pixels))
+    assert line.text == "HARBOUR"
+    low, high = np.min(line.polygon, axis=0), np.max(line.polygon, axis=0)
+    on_surface = [(256 + 0.3 * (np.array(place) - 200)) / 512 for place in ((50, 175), (350, 235))]
+    np.testing.assert_allclose([low, high], on_surface, atol=0.03)
 
 
 def test_the_same_photo_reads_the_same() -> None:
