@@ -55,13 +55,88 @@ class Instruct(Record):
     edits_per_pair: Annotated[int, Field(ge=1, le=8)] = 3
 
 
+class Serve(Record):
+    """How `omnirefiner serve`, or a build that serves stage by stage, starts a model's server on this machine."""
+
+    python: Path | None = None  # interpreter of the environment that holds vLLM; `make vllm` makes one
+    container: str | None = None  # or a container image that holds it, run by docker
+    gpus: Annotated[int, Field(ge=0, le=64)] = 1  # that one server spans; 0: the CPU
+    context: Annotated[int, Field(ge=1024)] = 8192  # tokens, pictures among them
+    memory: Annotated[float, Field(gt=0, le=1)] = 0.9  # of a GPU's
+    arguments: tuple[str, ...] = ()  # of the server's own, added as they stand
+    ready_within: Annotated[float, Field(gt=0)] = 1800.0  # seconds until it must answer
+
+
+class Model(Record):
+    """A model, and what may be done with what it makes: both go into the lineage of a version."""
+
+    model: str  # as its server or the hub calls it, or a folder
+    revision: str | None = None  # of its weights
+    licence: str = ""
+    outputs: str = ""  # what the licence allows of what the model makes
+
+
+class Servers(Model):
+    """A model behind one or several servers that answer alike."""
+
+    endpoints: Annotated[tuple[str, ...], Field(min_length=1)] = ("http://127.0.0.1:8000/v1",)
+    in_flight: Annotated[int, Field(ge=1, le=4096)] = 32  # requests at once at each endpoint, over all workers
+    timeout: Annotated[float, Field(gt=0)] = 300.0  # seconds for one request
+    attempts: Annotated[int, Field(ge=1)] = 6  # at a request that a busy or broken server turns away
+    patience: Annotated[float, Field(ge=0)] = 120.0  # seconds to wait while no endpoint can be reached
+    serve: Serve = Serve()
+
+    @model_validator(mode="after")
+    def _are_urls(self) -> Self:
+        for url in self.endpoints:
+            if not url.startswith(("http://", "https://")):
+                raise ValueError(f"an endpoint is a URL such as http://127.0.0.1:8000/v1, not {url!r}")
+        return self
+
+
+class Vlm(Servers):
+    """A vision-language model behind servers that speak OpenAI's protocol, as vLLM does."""
+
+    model: str = "Qwen/Qwen3-VL-8B-Instruct"
+    image_side: Annotated[int, Field(ge=64, le=4096)] = 768  # px: longer side of the pictures it is sent
+    max_tokens: Annotated[int, Field(ge=16)] = 1024  # of an answer
+    temperature: Annotated[float, Field(ge=0, le=2)] = 0.2
+    tries: Annotated[int, Field(ge=1, le=16)] = 3  # each with another seed, until an answer fits its schema
+
+
+class Diffusers(Model):
+    """An editing pipeline of diffusers, in this process."""
+
+    model: str = "black-forest-labs/FLUX.1-Kontext-dev"
+    dtype: Literal["bfloat16", "float16", "float32"] = "bfloat16"
+    device: str = "auto"  # cuda where there is one, else cpu
+    offload: Literal["none", "model", "sequential"] = "none"  # of weights to the CPU's memory, where a GPU's is short
+    steps: Annotated[int, Field(ge=1, le=200)] = 28
+    guidance: Annotated[float, Field(ge=0)] = 2.5  # FLUX's own scale, or Qwen's true one
+    batch: Annotated[int, Field(ge=1, le=64)] = 1  # edits at once, where the pipeline takes several
+
+
+class ImagesApi(Servers):
+    """An editing model behind servers that speak OpenAI's images API, as vllm-omni does."""
+
+    model: str = "Qwen/Qwen-Image-Edit-2511"
+    endpoints: Annotated[tuple[str, ...], Field(min_length=1)] = ("http://127.0.0.1:8001/v1",)
+    in_flight: Annotated[int, Field(ge=1, le=4096)] = 4
+    steps: Annotated[int, Field(ge=1, le=200)] = 40
+    guidance: Annotated[float, Field(ge=0)] = 4.0
+
+
 class Edit(Record):
     """Who edits, how strongly, and which results are kept."""
 
-    engine: Literal["procedural"] = "procedural"
-    strength: tuple[Unit, Unit] = (0.45, 1.0)  # each edit draws its own from this range
+    engine: Literal["procedural", "diffusers", "images-api"] = "procedural"
+    diffusers: Diffusers = Diffusers()
+    images_api: ImagesApi = ImagesApi()
+    strength: tuple[Unit, Unit] = (0.45, 1.0)  # each edit draws its own from this range; models know no strength
     autoencoder: Path | None = None  # weights of FLUX.2's tiny autoencoder (taef2.safetensors), if at hand
+    paste_back: bool = True  # the edit into the target within the mask; the raw edit is kept either way
     feather: Annotated[int, Field(ge=0, le=64)] = 4  # px: soft border of the paste-back
+    most_shift: Annotated[float, Field(ge=0)] = 8.0  # px that an edit may be off its target, which is undone
     min_filled: Unit = 0.25  # of the region that must have changed
     max_area: Unit = 0.5  # of the image that may have changed
     max_outside: Unit = 0.25  # of the change that may lie outside the region before paste-back
@@ -76,7 +151,17 @@ class Edit(Record):
 class Writer(Record):
     """Who judges pairs and writes instructions."""
 
-    engine: Literal["classical"] = "classical"
+    engine: Literal["classical", "vllm"] = "classical"
+    vlm: Vlm = Vlm()
+
+
+class Judge(Record):
+    """Who judges what was written and edited, and the score from which a quadruplet is taken."""
+
+    engine: Literal["none", "vllm"] = "none"
+    vlm: Vlm = Vlm()
+    min_score: Unit = 0.7  # the least of a quadruplet's criteria
+    rewrite: bool = True  # a restoration that is judged wrong is written once more, and judged again
 
 
 class Shards(Record):
@@ -102,6 +187,7 @@ class Settings(Record):
     intake: Intake = Intake()
     splits: Splits = Splits()
     writer: Writer = Writer()
+    judge: Judge = Judge()
     pair: Pair = Pair()
     instruct: Instruct = Instruct()
     edit: Edit = Edit()

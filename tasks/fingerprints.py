@@ -18,7 +18,7 @@ def fingerprints(settings: Settings) -> Mapping[str, str]:
     embedding = digest("embed", block.EMBED_VERSION, embedder_identity(), intake)
     neighbours = (settings.pair.neighbours, settings.pair.siblings)
     asked = (settings.instruct.model_dump(), editor["autoencoder"] is not None, settings.seed)
-    edited = settings.edit.model_dump(mode="json", exclude={"engine", "autoencoder"})
+    edited = settings.edit.model_dump(mode="json", exclude={"engine", "autoencoder", "diffusers", "images_api"})
     return {
         "ingest": intake,
         "embed": embedding,

