@@ -54,7 +54,7 @@ def build(
         steps: list[Step] = []
         status = "stopped"
         try:
-            with catalog.plan(the_lake, context.fingerprints, settings.pair) as plan, task_runner(settings) as runner:
+            with catalog.plan(the_lake, context.fingerprints, settings) as plan, task_runner(settings) as runner:
                 record_listing(context, plan, listed, complete=limit is None)
                 four_stages(context, plan, runner, listed, steps)
             status = "finished"
@@ -108,6 +108,9 @@ def four_stages(
 
     # 4. Restorations: from input, reference and ground truth, the words that lead back.
     stage("restore")
+
+    # Where the settings name a judge, it marks what was made, and writes faulty words anew.
+    stage("judge")
 
 
 def _stage(

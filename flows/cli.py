@@ -160,7 +160,7 @@ def _dry_run(listed: Sequence[Any], lake: Path, settings: Any, as_json: bool) ->
     from tasks.forecast import forecast
     from tasks.lake import Lake as TheLake
 
-    with plan(TheLake(lake), fingerprints(settings), settings.pair) as connection:
+    with plan(TheLake(lake), fingerprints(settings), settings) as connection:
         forecasts = forecast(connection, listed)
     found = [one.model_dump() for one in forecasts]
     if as_json:

@@ -24,6 +24,7 @@ from tasks.edit import edit
 from tasks.engines.load import one_thread_each
 from tasks.ingest import ingest
 from tasks.instruct import instruct
+from tasks.judge import judge
 from tasks.lake import DISK_TROUBLE, Lake
 from tasks.ledger import Row, not_answered
 from tasks.pair import pair
@@ -178,12 +179,14 @@ def answers(context: Context, stage: str) -> Callable[[list[Row]], Iterator[Row]
             return lambda items: edit(lake, settings, items)
         case "restore":
             return lambda items: restore(lake, settings, items)
+        case "judge":
+            return lambda items: judge(lake, settings, items)
         case _:
             raise ValueError(f"no stage {stage!r}")
 
 
 def _embedded(context: Context) -> list[Row]:
-    with plan(context.lake, context.fingerprints, context.settings.pair) as connection:
+    with plan(context.lake, context.fingerprints, context.settings) as connection:
         return rows(
             connection, "SELECT image_id, product, split_group, vector FROM images JOIN embeddings USING (image_id)"
         )
