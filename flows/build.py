@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -110,7 +111,8 @@ def four_stages(
     stage("restore")
 
     # Where the settings name a judge, it marks what was made, and writes faulty words anew.
-    stage("judge")
+    if context.settings.judge.engine != "none":
+        stage("judge")
 
 
 def _stage(
@@ -138,6 +140,7 @@ def _stage(
             failed=tally.failed,
             seconds=time.perf_counter() - start,
             work_seconds=tally.seconds,
+            **asdict(tally.usage),
         )
     )
 

@@ -3,7 +3,7 @@
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from prefect import task
@@ -21,6 +21,7 @@ from tasks import ledger
 from tasks.block import block, embed
 from tasks.catalog import plan, rows
 from tasks.edit import edit
+from tasks.engines.chat import Usage
 from tasks.engines.load import one_thread_each
 from tasks.ingest import ingest
 from tasks.instruct import instruct
@@ -59,6 +60,7 @@ class Tally:
     failed_last: int = 0
     seconds: float = 0.0
     last_failure: str = ""
+    usage: Usage = field(default_factory=Usage)
 
     def plus(self, other: "Tally") -> "Tally":
         """Return the tally of both, `other` being the later."""
@@ -70,6 +72,7 @@ class Tally:
             failed_last=other.failed_last + (self.failed_last if other.failed_last == other.items else 0),
             seconds=self.seconds + other.seconds,
             last_failure=other.last_failure or self.last_failure,
+            usage=self.usage.plus(other.usage),
         )
 
 
@@ -209,6 +212,7 @@ def tally_of(found: Sequence[Row], seconds: float) -> Tally:
         failed_last=failed_last,
         seconds=seconds,
         last_failure=next((row["detail"] for row in reversed(found) if row["status"] == "failed"), ""),
+        usage=Usage(**{name: sum(row.get(name) or 0 for row in found) for name in Usage.__dataclass_fields__}),
     )
 
 

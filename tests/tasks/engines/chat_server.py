@@ -11,6 +11,8 @@ from typing import Any
 
 from aiohttp import web
 
+from tasks.engines.chat import Usage
+
 GOOD: dict[str, dict[str, Any]] = {
     "PairAnswer": {
         "differences": "None that can be seen.",
@@ -59,6 +61,23 @@ def well(asked: dict[str, Any]) -> web.Response:
 
 
 Behaviour = Callable[[dict[str, Any], int], Any]  # (request, how many came before) -> response, or an awaitable of one
+
+
+class Nothing:
+    """A memory that starts empty."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, bytes] = {}
+        self.usage: dict[str, Usage] = {}
+
+    def recall(self, key: str) -> bytes | None:
+        return self.kept.get(key)
+
+    def keep(self, key: str, reply: bytes) -> None:
+        self.kept[key] = reply
+
+    def spent(self, item_id: str, usage: Usage) -> None:
+        self.usage[item_id] = self.usage.get(item_id, Usage()).plus(usage)
 
 
 @dataclass

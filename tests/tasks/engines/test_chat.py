@@ -13,26 +13,9 @@ from schemas.records import EngineFailure, Refusal
 from schemas.settings import Vlm
 from tasks.engines.chat import Usage, ask, picture
 from tasks.engines.endpoints import all_answers
-from tests.tasks.engines.chat_server import GOOD, Server, said, serving, well
+from tests.tasks.engines.chat_server import GOOD, Nothing, Server, said, serving, well
 
 PICTURE = picture(np.full((40, 60, 3), 90, np.uint8), 64)
-
-
-class Nothing:
-    """A memory that starts empty."""
-
-    def __init__(self) -> None:
-        self.kept: dict[str, bytes] = {}
-        self.usage: dict[str, Usage] = {}
-
-    def recall(self, key: str) -> bytes | None:
-        return self.kept.get(key)
-
-    def keep(self, key: str, reply: bytes) -> None:
-        self.kept[key] = reply
-
-    def spent(self, item_id: str, usage: Usage) -> None:
-        self.usage[item_id] = self.usage.get(item_id, Usage()).plus(usage)
 
 
 @pytest.fixture
