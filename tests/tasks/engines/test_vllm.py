@@ -34,7 +34,8 @@ INPUT[20:50, 100:150] = 200
 MASK = (TARGET.pixels != INPUT).any(axis=2)
 INSTRUCTION = EditInstruction(
     task=Operation.SMEAR.task, category=Category.TEXT, operation=Operation.SMEAR,
-    region=((0.6, 0.1), (0.9, 0.1), (0.9, 0.4)), sentence="Melt the letters together.", subject="the word", place="at the upper right",
+    region=((0.6, 0.1), (0.9, 0.1), (0.9, 0.4)), sentence="Melt the letters together.", subject="the word",
+    place="at the upper right",
 )  # fmt: skip
 RESTORE = RestoreQuestion("q", INPUT, REFERENCE, TARGET, MASK, INSTRUCTION)
 JUDGE = JudgeQuestion("q", INPUT, REFERENCE, TARGET, MASK, INSTRUCTION, "Set the word right after the reference.")
