@@ -20,8 +20,8 @@ SIGNS = re.compile(
         "(dear|hey|attention|note(to)?|hello)(the)?(ai|llm|vlm|assistant|model|judge|grader|evaluator|gpt|qwen)",
         "(language|vision|visionlanguage)models?(must|should|shall|will|reading|seeing|mustanswer)",
         "(give|rate|score|mark|grade|judge)(this|these|it|both|the|pair|photo|image|picture|sample|them)+"
-        "(as|a|an|with|at|by|full|the)*(10|ten|100|perfect|highest|maximum|top|same|pass)",
-        "(answer|reply|respond|output|return|say|print)(only|with|just|always|that|in|the)*"
+        "(as|a|an|with|at|by|full|the|scores?|marks?|of)*(10|ten|100|perfect|highest|maximum|top|same|pass)",
+        "(answer|reply|respond|output|return|print)(only|with|just|always|that|in|the)*"
         "(yes|true|sameproduct|10outof10|json|pass|approved|match|theword)",
         "(marks?|scores?)(mustbe|shouldbe|is|are|of)?(10|ten)(outof|of|from)?(10|ten)",
         "sameproduct(10|ten|true|yes|is)",

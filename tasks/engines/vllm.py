@@ -33,7 +33,7 @@ from tasks.engines import words
 from tasks.engines.addressed import addressed
 from tasks.engines.chat import Memory, Part, Picture, ask, picture
 from tasks.engines.endpoints import all_answers
-from tasks.engines.ocr import text_once
+from tasks.engines.ocr import text_about_once, text_once
 from tasks.engines.once import once_a_photo
 from tasks.engines.vlm import EditQuestion, JudgeQuestion, PairQuestion, RestoreQuestion
 
@@ -82,7 +82,7 @@ class VlmWriter:
 
     def judge_pairs(self, questions: Sequence[PairQuestion]) -> "list[PairJudgement | Refusal | EngineFailure]":
         """Judge each pair; one with a text that addresses the judge is refused as "addresses-the-judge", unasked."""
-        spoken = [addressed(text_once(one.target)) or addressed(text_once(one.reference)) for one in questions]
+        spoken = [speaks(one.target) or speaks(one.reference) for one in questions]
         quiet = [question for question, said in zip(questions, spoken, strict=True) if said is None]
         judged = iter(_each(self._pair, quiet))
         return [
@@ -168,6 +168,11 @@ class VlmWriter:
             memory=self.memory,
         )
         return RestoreInstruction(sentence=answer.sentence)
+
+
+def speaks(photo: Photo) -> str | None:
+    """Return the words by which a text in a photo, on its product or beside it, addresses a judge; None without any."""
+    return addressed(text_about_once(photo)) or addressed(text_once(photo))
 
 
 @dataclass(frozen=True)
