@@ -136,11 +136,8 @@ def writing(lake: Lake) -> Iterator[None]:
         yield
 
 
-def put(lake: Lake, path: Path, data: bytes, *, sync: bool = True) -> bool:
-    """Write a whole file where there is none, durably unless `sync` is off; say whether there was none.
-
-    Never overwrites.
-    """
+def put(lake: Lake, path: Path, data: bytes) -> bool:
+    """Write a whole file durably where there is none, and say whether there was none. Never overwrites."""
     if path.exists():
         return False
     temporary = lake.temporary()
@@ -148,15 +145,14 @@ def put(lake: Lake, path: Path, data: bytes, *, sync: bool = True) -> bool:
         with told(lake), temporary.open("xb") as file:
             file.write(data)
             file.flush()
-            if sync:
-                os.fsync(file.fileno())
-        return put_file(lake, path, temporary, sync=sync)
+            os.fsync(file.fileno())
+        return put_file(lake, path, temporary)
     finally:
         with suppress(OSError):
             temporary.unlink()
 
 
-def put_file(lake: Lake, path: Path, temporary: Path, *, sync: bool = True) -> bool:
+def put_file(lake: Lake, path: Path, temporary: Path) -> bool:
     """Give a finished, synced file its name where that is free, and say whether it was. `temporary` may remain."""
     with told(lake):
         _make_folder(path.parent)
@@ -170,8 +166,7 @@ def put_file(lake: Lake, path: Path, temporary: Path, *, sync: bool = True) -> b
             if path.exists():
                 return False
             temporary.replace(path)  # the lake has one writer, and equal names mean equal bytes
-        if sync:
-            _sync_folder(path.parent)
+        _sync_folder(path.parent)
         return True
 
 

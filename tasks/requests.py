@@ -1,14 +1,14 @@
 """The request ledger: what servers answered, by the digest of what they were asked, so that nothing is paid for twice.
 
-A reply is written when it comes, not with its item: a build that is killed asks none of it again. It is not synced to
-the disk, since a reply lost in a power cut costs no more than asking once more.
+A reply is written when it comes, not with its item: a build that is killed asks none of it again. It is one write to
+one file and not synced to the disk: what a power cut tears is asked once more.
 """
 
 from collections import defaultdict
 from dataclasses import asdict, dataclass, field
 
 from tasks.engines.chat import Usage
-from tasks.lake import Lake, put
+from tasks.lake import Lake, told
 from tasks.ledger import Row
 
 
@@ -22,13 +22,20 @@ class Requests:
     def recall(self, key: str) -> bytes | None:
         """Return the reply to a request, if it was given before."""
         try:
-            return self.lake.request(key).read_bytes()
+            reply = self.lake.request(key).read_bytes()
         except FileNotFoundError:
             return None
+        return reply if reply.endswith(b"}") else None
 
     def keep(self, key: str, reply: bytes) -> None:
         """Keep the reply to a request."""
-        put(self.lake, self.lake.request(key), reply, sync=False)
+        path = self.lake.request(key)
+        with told(self.lake):
+            try:
+                path.write_bytes(reply.strip())
+            except FileNotFoundError:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(reply.strip())
 
     def spent(self, item_id: str, usage: Usage) -> None:
         """Count what an item cost."""

@@ -136,14 +136,14 @@ def _format(answer: type[Record]) -> dict[str, Any]:
 
 def _body(asked: dict[str, Any], parts: Sequence[Part]) -> bytes:
     """Return the request's JSON, pictures put in as they are: escaping them anew would cost most of it."""
-    content = [
-        json.dumps({"type": "text", "text": part}).encode()
-        if isinstance(part, str)
-        else b'{"type":"image_url","image_url":{"url":"data:image/jpeg;base64,' + part.base64 + b'"}}'
-        for part in parts
-    ]
-    head = json.dumps(asked)[:-1].encode()
-    return head + b',"messages":[{"role":"user","content":[' + b",".join(content) + b"]}]}"
+    pieces = [json.dumps(asked)[:-1].encode(), b',"messages":[{"role":"user","content":[']
+    for part in parts:
+        if isinstance(part, str):
+            pieces += json.dumps({"type": "text", "text": part}).encode(), b","
+        else:
+            pieces += b'{"type":"image_url","image_url":{"url":"data:image/jpeg;base64,', part.base64, b'"}},'
+    pieces[-1] = pieces[-1].removesuffix(b",")
+    return b"".join([*pieces, b"]}]}"])
 
 
 def _content(reply: Any) -> tuple[str, str]:

@@ -4,6 +4,7 @@ All workers of a process share one event loop and one count of what is in flight
 """
 
 import asyncio
+import atexit
 import json
 import os
 import random
@@ -70,7 +71,15 @@ def pool() -> Pool:
     """Return the process's pool, its loop running."""
     loop = asyncio.new_event_loop()
     threading.Thread(target=loop.run_forever, name="endpoints", daemon=True).start()
-    return Pool(loop)
+    shared = Pool(loop)
+    atexit.register(_end, shared)
+    return shared
+
+
+def _end(shared: Pool) -> None:
+    if shared.session is not None:
+        with suppress(TimeoutError):
+            asyncio.run_coroutine_threadsafe(shared.session.close(), shared.loop).result(timeout=1)
 
 
 def all_answers(questions: Sequence[Coroutine[Any, Any, Answer]]) -> list[Answer | BaseException]:
