@@ -163,14 +163,17 @@ def _dry_run(listed: Sequence[Any], lake: Path, settings: Any, as_json: bool) ->
     from tasks.lake import Lake as TheLake
 
     with plan(TheLake(lake), fingerprints(settings), settings) as connection:
-        forecasts = forecast(connection, listed)
+        forecasts = forecast(connection, listed, settings)
     found = [one.model_dump() for one in forecasts]
     if as_json:
         print_json(found)
         return
-    print_table(f"What a build of {len(listed)} photos would do", found)
+    gpu_hours = sum(one.gpu_hours for one in forecasts)
+    shown = found if gpu_hours else [{key: row[key] for key in row if key != "gpu_hours"} for row in found]
+    print_table(f"What a build of {len(listed)} photos would do", shown)
     seconds = sum(one.seconds for one in forecasts) / settings.run.workers
-    print(f"About {duration(seconds)} with {settings.run.workers} workers. Nothing was done.")
+    held = f", {gpu_hours:.1f} GPU-hours" if gpu_hours else ""
+    print(f"About {duration(seconds)} with {settings.run.workers} workers{held}. Nothing was done.")
 
 
 @app.command()

@@ -8,6 +8,7 @@ import duckdb
 from pydantic import BaseModel
 
 from schemas.ledger import STAGES
+from schemas.settings import Servers, Settings
 from tasks.catalog import rows
 from tasks.listing import Listed
 from tasks.plan import open_items
@@ -36,9 +37,10 @@ class Forecast(BaseModel):
     open: int
     expected: int
     seconds: float  # of work; divide by the workers
+    gpu_hours: float  # of all GPUs that the stage's servers, or this process's editor, hold meanwhile
 
 
-def forecast(connection: duckdb.DuckDBPyConnection, listed: Sequence[Listed]) -> list[Forecast]:
+def forecast(connection: duckdb.DuckDBPyConnection, listed: Sequence[Listed], settings: Settings) -> list[Forecast]:
     """Return a forecast of every stage, from the plan under the settings in question."""
     rates, yields = _rates(connection), _yields(connection)
     forecasts: list[Forecast] = []
@@ -46,11 +48,28 @@ def forecast(connection: duckdb.DuckDBPyConnection, listed: Sequence[Listed]) ->
     for stage in stages_now(connection):
         known = len(open_items(connection, stage, listed))
         expected = new * yields.get(stage, 1.0)
+        seconds = (known + expected) * rates[stage]
+        gpu_hours = seconds / settings.run.workers / 3600 * gpus_of(stage, settings)
         forecasts.append(
-            Forecast(stage=stage, open=known, expected=round(expected), seconds=(known + expected) * rates[stage])
+            Forecast(stage=stage, open=known, expected=round(expected), seconds=seconds, gpu_hours=gpu_hours)
         )
         new = known + expected
     return forecasts
+
+
+def gpus_of(stage: str, settings: Settings) -> int:
+    """Return how many GPUs a stage holds while it runs."""
+    servers: Servers | None = None
+    match stage:
+        case "pair" | "instruct" | "restore" if settings.writer.engine == "vllm":
+            servers = settings.writer.vlm
+        case "judge":
+            servers = settings.judge.vlm
+        case "edit" if settings.edit.engine == "images-api":
+            servers = settings.edit.images_api
+        case "edit" if settings.edit.engine == "diffusers":
+            return 1
+    return 0 if servers is None else servers.serve.gpus * len(servers.endpoints)
 
 
 def stages_now(connection: duckdb.DuckDBPyConnection) -> list[str]:

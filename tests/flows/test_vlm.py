@@ -10,8 +10,12 @@ from aiohttp import web
 
 from flows.build import build
 from schemas.errors import StageStopped
+from schemas.settings import load_settings
 from tasks import catalog
+from tasks.fingerprints import fingerprints
+from tasks.forecast import forecast, gpus_of
 from tasks.lake import open_lake
+from tasks.listing import list_photos
 from tasks.ledger import Row
 from tasks.summary import Summary
 from tests.tasks.engines.chat_server import GOOD, Server, said, serving, well
@@ -117,3 +121,17 @@ def test_another_prompt_redoes_its_stage_and_what_follows_only(
     asked = {step.stage: step.items for step in summary.steps if step.items}
     assert asked == {"restore": 6}  # the same words come back, and those were judged
     assert server.jobs() == {"RestoreAnswer": 6}
+
+
+def test_a_dry_run_tells_the_gpu_hours_at_the_rates_measured(
+    noise: Path, prefect: str, tmp_path: Path, server: Server
+) -> None:
+    lake = tmp_path / "lake"
+    built(noise, lake, server)
+    settings = load_settings(assignments=["writer.engine=vllm", "edit.engine=images-api", "writer.vlm.serve.gpus=2"])
+    assert [gpus_of(stage, settings) for stage in ("ingest", "pair", "edit", "restore")] == [0, 2, 1, 2]
+    with catalog.plan(open_lake(lake), fingerprints(settings), settings) as connection:
+        forecasts = {one.stage: one for one in forecast(connection, list_photos(noise), settings)}
+    pair = forecasts["pair"]
+    assert pair.gpu_hours == pytest.approx(pair.seconds / settings.run.workers / 3600 * 2)
+    assert forecasts["ingest"].gpu_hours == 0
