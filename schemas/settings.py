@@ -84,6 +84,7 @@ class Servers(Model):
     timeout: Annotated[float, Field(gt=0)] = 300.0  # seconds for one request
     attempts: Annotated[int, Field(ge=1)] = 6  # at a request that a busy or broken server turns away
     patience: Annotated[float, Field(ge=0)] = 120.0  # seconds to wait while no endpoint can be reached
+    key_from: str | None = None  # environment variable that holds the key, where one is asked for
     serve: Serve = Serve()
 
     @model_validator(mode="after")

@@ -1,0 +1,213 @@
+"""Servers that answer alike: the least loaded is asked, a dead one is left out and tried again later.
+
+All workers of a process share one event loop and one count of what is in flight at each endpoint, whoever asks.
+"""
+
+import asyncio
+import json
+import os
+import random
+import threading
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any, TypeVar
+
+import aiohttp
+
+from schemas.records import EngineFailure
+from schemas.settings import Servers
+
+Answer = TypeVar("Answer")
+
+SHORTEST, LONGEST = 0.25, 30.0  # seconds of back-off: twice as long each time, then drawn from the upper half
+BUSY = 429
+MOST_BYTES = 64 * 2**20  # of a reply
+
+Body = bytes | Callable[[], aiohttp.FormData]  # a form is made anew for each attempt
+
+
+@dataclass
+class Endpoint:
+    """One server: what is in flight there, how often it failed in a row, and until when it is left alone."""
+
+    url: str
+    in_flight: int = 0
+    failures: int = 0
+    rests_until: float = 0.0  # by the loop's clock
+
+    def limit(self, most: int) -> int:
+        """Return how many requests it may have at once: one, until it has shown that it lives again."""
+        return most if self.failures == 0 else 1
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What a server answered with 200, and how many times it or another was asked before it did."""
+
+    data: bytes
+    retries: int
+
+
+@dataclass
+class Pool:
+    """The process's event loop, in a thread of its own, and every endpoint that was asked so far."""
+
+    loop: asyncio.AbstractEventLoop
+    endpoints: dict[str, Endpoint] = field(default_factory=dict)
+    freed: dict[tuple[str, ...], asyncio.Condition] = field(default_factory=dict)  # by what is waited for
+    session: aiohttp.ClientSession | None = None
+
+    def of(self, servers: Servers) -> tuple[list[Endpoint], asyncio.Condition]:
+        """Return a setting's endpoints, shared with other settings that name them, and what tells of a free place."""
+        endpoints = [self.endpoints.setdefault(url, Endpoint(url)) for url in servers.endpoints]
+        return endpoints, self.freed.setdefault(servers.endpoints, asyncio.Condition())
+
+
+@cache
+def pool() -> Pool:
+    """Return the process's pool, its loop running."""
+    loop = asyncio.new_event_loop()
+    threading.Thread(target=loop.run_forever, name="endpoints", daemon=True).start()
+    return Pool(loop)
+
+
+def all_answers(questions: Sequence[Coroutine[Any, Any, Answer]]) -> list[Answer | BaseException]:
+    """Carry out coroutines on the pool's loop, all at once, and return what each gave or raised, in their order."""
+
+    async def gathered() -> list[Answer | BaseException]:
+        return await asyncio.gather(*questions, return_exceptions=True)
+
+    return asyncio.run_coroutine_threadsafe(gathered(), pool().loop).result()
+
+
+async def post(servers: Servers, path: str, body: Body, most_bytes: int = MOST_BYTES) -> Reply:
+    """POST to the least loaded of the servers until one answers with 200; `body` as JSON bytes or a form.
+
+    A server that cannot be reached costs no attempt: others are asked, and when none can be reached, that is waited out
+    for `servers.patience` seconds. 429, 5xx, a cut connection and a timeout cost one of `servers.attempts`, with
+    back-off.
+
+    Raises EngineFailure where nothing helped, or where a server says that the request itself is wrong.
+    """
+    clock = asyncio.get_running_loop().time
+    trouble, turned_away, lost_since = "", 0, clock()
+    retries = -1
+    while turned_away < servers.attempts:
+        retries += 1
+        endpoint = await _free_endpoint(servers, lost_since + servers.patience, trouble)
+        try:
+            status, data, wait = await _attempt(servers, endpoint, path, body, most_bytes)
+        except (aiohttp.ClientConnectorError, aiohttp.ClientConnectorDNSError) as error:
+            trouble = f"{endpoint.url} cannot be reached ({error.os_error.strerror or error})"
+            await _release(endpoint, rest=_back_off(endpoint.failures), failed=True)
+            continue
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            trouble = (
+                f"{endpoint.url}: {'no answer in time' if isinstance(error, TimeoutError) else error or 'cut off'}"
+            )
+            turned_away += 1
+            await _release(endpoint, rest=_back_off(endpoint.failures), failed=True)
+            lost_since = clock()
+            continue
+        except BaseException:
+            await _release(endpoint)
+            raise
+        lost_since = clock()
+        if status == 200:
+            await _release(endpoint)
+            return Reply(data, retries)
+        said = f"{endpoint.url}: {status} {_message(data)}".strip()
+        if status != BUSY and status < 500:
+            await _release(endpoint)
+            raise EngineFailure(f"{said}; the request is wrong for this server: mend the settings")
+        # busy or broken: this request stands back; a broken server is left alone as well
+        trouble = said
+        turned_away += 1
+        pause = wait if wait is not None else _back_off(turned_away - 1)
+        await _release(endpoint, rest=0.0 if status == BUSY else pause, failed=status != BUSY)
+        await asyncio.sleep(pause)
+    raise EngineFailure(f"{trouble}, {servers.attempts} times; look at the server, then run the same command again")
+
+
+async def _attempt(
+    servers: Servers, endpoint: Endpoint, path: str, body: Body, most_bytes: int
+) -> tuple[int, bytes, float | None]:
+    """Return status, body (at most `most_bytes`) and the seconds to wait that the server asks for."""
+    headers = {"content-type": "application/json"} if isinstance(body, bytes) else {}
+    key = os.environ.get(servers.key_from) if servers.key_from else None
+    if key:
+        headers["authorization"] = f"Bearer {key}"
+    data = body if isinstance(body, bytes) else body()
+    timeout = aiohttp.ClientTimeout(total=servers.timeout)
+    session = await _session()
+    async with session.post(
+        f"{endpoint.url.rstrip('/')}/{path}", data=data, headers=headers, timeout=timeout, allow_redirects=False
+    ) as reply:
+        received = bytearray()
+        async for part in reply.content.iter_chunked(2**16):
+            received += part
+            if len(received) > most_bytes:
+                raise aiohttp.ClientPayloadError(f"its answer is longer than {most_bytes} bytes")
+        wait = reply.headers.get("retry-after", "")
+        return reply.status, bytes(received), min(float(wait), LONGEST) if wait.isdigit() else None
+
+
+async def _session() -> aiohttp.ClientSession:
+    shared = pool()
+    if shared.session is None:
+        shared.session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))  # the endpoints' limits hold
+    return shared.session
+
+
+async def _free_endpoint(servers: Servers, until: float, trouble: str) -> Endpoint:
+    """Take a place at the least loaded endpoint that lives, as soon as there is one.
+
+    Raises EngineFailure where all of them are still dead at `until`.
+    """
+    shared = pool()
+    endpoints, freed = shared.of(servers)
+    async with freed:
+        while True:
+            now = shared.loop.time()
+            living = [one for one in endpoints if one.rests_until <= now]
+            free = [one for one in living if one.in_flight < one.limit(servers.in_flight)]
+            if free:
+                chosen = min(free, key=lambda one: one.in_flight)
+                chosen.in_flight += 1
+                return chosen
+            dead = all(one.failures for one in endpoints)
+            if dead and trouble and now >= until:
+                raise EngineFailure(f"{trouble}; start it, or mend the setting 'endpoints'")
+            back = min((one.rests_until for one in endpoints if one.rests_until > now), default=now + LONGEST)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(max(0.01, min(back, until if dead else back) - now)):
+                    await freed.wait()
+
+
+async def _release(endpoint: Endpoint, rest: float = 0.0, *, failed: bool = False) -> None:
+    shared = pool()
+    endpoint.in_flight -= 1
+    endpoint.failures = endpoint.failures + 1 if failed else 0
+    endpoint.rests_until = shared.loop.time() + rest
+    for urls, freed in shared.freed.items():
+        if endpoint.url in urls:
+            async with freed:
+                freed.notify()
+
+
+def _back_off(times: int) -> float:
+    """Return the seconds to wait after the `times`-th failure in a row, spread so that not all come back at once."""
+    return min(LONGEST, SHORTEST * 2.0 ** min(times, 16)) * random.uniform(0.5, 1.0)
+
+
+def _message(data: bytes) -> str:
+    """Return what an error's body says, in one short line."""
+    try:
+        told = json.loads(data)
+        inner = told.get("error", told) if isinstance(told, dict) else told
+        text = inner.get("message", "") if isinstance(inner, dict) else str(inner)
+    except ValueError:
+        text = data.decode(errors="replace")
+    return " ".join(str(text).split())[:300]
