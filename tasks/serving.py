@@ -4,6 +4,7 @@ import ipaddress
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -32,6 +33,7 @@ CAUSE_LINES = 3  # of a log
 # It tells nobody how it is used, and takes no module from the folder that it is started in.
 ALWAYS = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", "PYTHONSAFEPATH": "1"}
 ON_CPU = {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_HOST_IP": "127.0.0.1", "GLOO_SOCKET_IFNAME": "lo"}  # the space in GB
+KEY = "VLLM_API_KEY"  # that it asks for
 
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 # as in `(EngineCore pid=7) ERROR 11-26 07:41:24 [core.py:1] ...`
@@ -76,6 +78,15 @@ def command(servers: Servers) -> list[str]:
     ]
 
 
+def shell_line(servers: Servers) -> str:
+    """Return the command as one line for a shell, with its environment, and a key by the name of its variable."""
+    variables = [
+        f'{name}="${servers.key_from}"' if name == KEY else f"{name}={shlex.quote(value)}"
+        for name, value in environment(servers).items()
+    ]
+    return " ".join([*variables, shlex.join(command(servers))])
+
+
 def interpreter(servers: Servers) -> Path:
     """Return the Python of the environment that holds vLLM: the settings' own, or that which make makes."""
     made = ".venv-vllm" if servers.serve.gpus else ".venv-vllm-cpu"
@@ -90,16 +101,20 @@ def environment(servers: Servers) -> dict[str, str]:
     if Path(servers.model).is_dir():
         found["HF_HUB_OFFLINE"] = "1"  # there is nothing to ask the hub for
     if servers.key_from and servers.key_from in os.environ:
-        found["VLLM_API_KEY"] = os.environ[servers.key_from]
+        found[KEY] = os.environ[servers.key_from]
     return found
 
 
 def models(servers: Servers, endpoint: str) -> dict[str, dict[str, Any]]:
-    """Return what an endpoint says of the models that it serves, by name. Raises httpx.HTTPError or ValueError."""
+    """Return what an endpoint says of the models that it serves, by name.
+
+    Raises httpx.TransportError where it cannot be reached, ValueError where something else answers.
+    """
     reply = httpx.get(
         f"{endpoint.rstrip('/')}/models", headers=headers(servers), timeout=LONGEST_REPLY, trust_env=False
     )
-    reply.raise_for_status()
+    if not reply.is_success:
+        raise ValueError(f"it answers {reply.status_code} when asked for its models")
     try:
         return {str(model["id"]): dict(model) for model in reply.json()["data"]}
     except (KeyError, TypeError, ValueError):
@@ -209,7 +224,7 @@ def _is_served(servers: Servers) -> bool:
         found = models(servers, endpoint)
     except httpx.TransportError:
         return False
-    except (httpx.HTTPError, ValueError) as error:
+    except ValueError as error:
         raise ServerError(
             f"server of {servers.model}: {endpoint} is taken ({error}); choose another port in the setting 'endpoints'"
         ) from None

@@ -24,7 +24,7 @@ CHAT = f"""
 {TURN}{{{{ message.role }}}}
 {{% if message.content is string %}}{{{{ message.content }}}}{{% else %}}
 {{%- for part in message.content -%}}
-{{%- if part.type in ("image", "image_url") -%}}{VISION}{IMAGE_PAD}{VISION_ENDS}{{%- else -%}}{{{{ part.text }}}}{{%- endif -%}}
+{{%- if part.type == "text" -%}}{{{{ part.text }}}}{{%- else -%}}{VISION}{IMAGE_PAD}{VISION_ENDS}{{%- endif -%}}
 {{%- endfor -%}}
 {{%- endif -%}}{TURN_ENDS}
 {{% endfor -%}}
@@ -37,7 +37,9 @@ def make_tiny_vlm(folder: Path) -> None:
     """Write a checkpoint that transformers and vLLM load, the same one every time."""
     tokenizer = _tokenizer()
     tokenizer.save_pretrained(folder)
-    _amend(folder / "tokenizer_config.json", tokenizer_class="Qwen2TokenizerFast", processor_class="Qwen2_5_VLProcessor")
+    _amend(
+        folder / "tokenizer_config.json", tokenizer_class="Qwen2TokenizerFast", processor_class="Qwen2_5_VLProcessor"
+    )
     _amend(
         folder / "preprocessor_config.json",
         image_processor_type="Qwen2VLImageProcessor",
@@ -50,9 +52,9 @@ def make_tiny_vlm(folder: Path) -> None:
         image_mean=[0.5, 0.5, 0.5],
         image_std=[0.5, 0.5, 0.5],
     )
-    ids = {token: tokenizer.convert_tokens_to_ids(token) for token in SPECIAL}
+    ids = tokenizer.get_vocab()
     torch.manual_seed(0)
-    model = Qwen2_5_VLForConditionalGeneration(_config(len(tokenizer), ids)).to(torch.float32)
+    model = Qwen2_5_VLForConditionalGeneration(_config(len(tokenizer), ids))
     model.generation_config.eos_token_id = ids[TURN_ENDS]
     model.generation_config.pad_token_id = ids[END]
     model.save_pretrained(folder)
@@ -64,7 +66,7 @@ def _tokenizer() -> PreTrainedTokenizerFast:
     by_bytes = Tokenizer(models.BPE(vocab={letter: number for number, letter in enumerate(letters)}, merges=[]))
     by_bytes.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     by_bytes.decoder = decoders.ByteLevel()
-    return PreTrainedTokenizerFast(
+    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
         tokenizer_object=by_bytes,
         eos_token=TURN_ENDS,
         pad_token=END,
@@ -109,7 +111,6 @@ def _config(vocabulary: int, ids: dict[str, int]) -> Qwen2_5_VLConfig:
         video_token_id=ids[VIDEO_PAD],
         vision_start_token_id=ids[VISION],
         vision_end_token_id=ids[VISION_ENDS],
-        vision_token_id=ids[VISION_PAD],
         tie_word_embeddings=False,
     )
 
