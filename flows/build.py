@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -17,6 +17,7 @@ from prefect.task_runners import TaskRunner
 from flows.hold import hold
 from flows.publish import publish_version
 from flows.runtime import Context, task_runner, work_through
+from flows.served import servers_on_demand
 from schemas.settings import load_settings
 from tasks import catalog, ledger
 from tasks.fingerprints import fingerprints
@@ -55,9 +56,13 @@ def build(
         steps: list[Step] = []
         status = "stopped"
         try:
-            with catalog.plan(the_lake, context.fingerprints, settings) as plan, task_runner(settings) as runner:
+            with (
+                catalog.plan(the_lake, context.fingerprints, settings) as plan,
+                task_runner(settings) as runner,
+                servers_on_demand(settings, the_lake.root / "logs") as prepare,
+            ):
                 record_listing(context, plan, listed, complete=limit is None)
-                four_stages(context, plan, runner, listed, steps)
+                four_stages(context, plan, runner, prepare, listed, steps)
             status = "finished"
         finally:
             finish_run(context.lake, context.run_id, status, steps)
@@ -87,11 +92,12 @@ def four_stages(
     context: Context,
     plan: duckdb.DuckDBPyConnection,
     runner: TaskRunner[Any],
+    prepare: Callable[[str], None],
     listed: Sequence[Listed],
     steps: list[Step],
 ) -> None:
     """Run intake and the four stages, each on the items that have no answer yet; append a step for each."""
-    stage = partial(_stage, context, plan, runner, steps)
+    stage = partial(_stage, context, plan, runner, prepare, steps)
 
     # Intake: files become images by their digest, upright, in an aspect bucket, in a split group for good.
     stage("ingest", listed=listed)
@@ -119,6 +125,7 @@ def _stage(
     context: Context,
     plan: duckdb.DuckDBPyConnection,
     runner: TaskRunner[Any],
+    prepare: Callable[[str], None],
     steps: list[Step],
     name: str,
     *,
@@ -127,6 +134,8 @@ def _stage(
 ) -> None:
     start = time.perf_counter()
     items = open_items(plan, name, listed)
+    if items:
+        prepare(name)
     tally = work_through(context, runner, name, items, at_once=at_once)
     catalog.refresh(plan, context.lake, name)
     if items and catalog.age(context.lake) > SHOWN_AFTER:

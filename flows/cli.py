@@ -5,16 +5,17 @@ import logging
 import os
 import signal
 import sys
+import tempfile
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, Literal, NoReturn
 
 import typer
 
 from flows.output import duration, print_funnel, print_json, print_table, printable
-from schemas.errors import PrefectError, ProjectError, VersionError
+from schemas.errors import PrefectError, ProjectError, ServerError, VersionError
 from schemas.records import Score
 from schemas.settings import load_settings
 from tasks.lake import DISK_TROUBLE
@@ -455,6 +456,40 @@ def doctor(
     else:
         print_table("", checks)
     raise typer.Exit(1 if any(check["verdict"] == "bad" for check in checks) else 0)
+
+
+@app.command()
+def serve(
+    what: Annotated[Literal["vlm", "judge", "editor"], typer.Argument(help="The writer's model, or another's.")],
+    profile: Profile = DEFAULT_PROFILE,
+    assignments: Assignments = None,
+    show: Annotated[
+        bool, typer.Option("--print", help="Print the command that starts the server; do nothing.")
+    ] = False,
+) -> None:
+    """Serve a model on this machine, as the profile says, until Ctrl-C.
+
+    Example: `omnirefiner serve vlm --profile gpu1`
+    """
+    from tasks.serving import serving, shell_line, why_it_ended
+
+    settings = load_settings(profile, assignments or ())
+    servers = {"vlm": settings.writer.vlm, "judge": settings.judge.vlm, "editor": settings.edit.images_api}[what]
+    if show:
+        print(shell_line(servers))
+        return
+    from flows.progress import waiting
+
+    log = Path(tempfile.mkdtemp(prefix="omnirefiner-")) / f"{what}.log"
+    print(f"Starting the server of {servers.model}; what it says: {log}", file=sys.stderr)
+    with suppress(Interrupted), serving(servers, log, waiting(what)) as process:
+        print(servers.endpoints[0], flush=True)
+        if process is None:
+            print("It was served there already, and is left as it is.", file=sys.stderr)
+            return
+        print("It answers. Ctrl-C ends it.", file=sys.stderr)
+        process.wait()
+        raise ServerError(f"server of {servers.model}: it has ended ({why_it_ended(log)}); see {log}")
 
 
 @app.command()

@@ -1,7 +1,7 @@
 """How far a stage is: a bar on a terminal, plain lines elsewhere. On standard error, so that results can be piped."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
@@ -22,6 +22,22 @@ def progress(title: str, total: int) -> Iterator[Advance]:
     """Show the progress of `total` items; the block is given a function to advance by items done."""
     console = Console(stderr=True)
     yield from _bar(console, title, total) if console.is_terminal else _lines(console, title, total)
+
+
+def waiting(title: str) -> Callable[[float, str], None]:
+    """Return what tells, now and then, for how long something has been waited for, and what it says meanwhile."""
+    console = Console(stderr=True)
+    said = 0.0
+
+    def tell(seconds: float, line: str) -> None:
+        nonlocal said
+        if seconds - said >= LINE_EVERY:
+            said = seconds
+            console.print(
+                f"{title}  {seconds:.0f} s  {line}", markup=False, highlight=False, overflow="ellipsis", no_wrap=True
+            )
+
+    return tell
 
 
 def _bar(console: Console, title: str, total: int) -> Iterator[Advance]:

@@ -29,6 +29,10 @@ class PrefectError(ProjectError):
     """A Prefect server that does not start or answer."""
 
 
+class ServerError(ProjectError):
+    """A model's server that does not start or answer as it should."""
+
+
 class VersionError(ProjectError):
     """A dataset version that is missing, taken, empty or damaged."""
 

@@ -58,7 +58,7 @@ class Instruct(Record):
 class Serve(Record):
     """How `omnirefiner serve`, or a build that serves stage by stage, starts a model's server on this machine."""
 
-    python: Path | None = None  # interpreter of the environment that holds vLLM; `make vllm` makes one
+    python: Path | None = None  # interpreter of the environment that holds vLLM; by default the one `make vllm` makes
     container: str | None = None  # or a container image that holds it, run by docker
     gpus: Annotated[int, Field(ge=0, le=64)] = 1  # that one server spans; 0: the CPU
     context: Annotated[int, Field(ge=1024)] = 8192  # tokens, pictures among them
@@ -179,6 +179,7 @@ class Run(Record):
     chunk_seconds: Annotated[float, Field(gt=0)] = 3.0  # of work in one task
     failures_in_a_row: Annotated[int, Field(ge=1)] = 20  # then the stage stops
     wait_for_lake: Annotated[float, Field(ge=0)] = 0.0  # seconds, while another process writes to it; 0: refuse
+    serve: bool = False  # the servers that a stage needs are started before it and stopped after it
 
 
 class Settings(Record):

@@ -7,39 +7,30 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Literal
 
 import httpx
-from pydantic import BaseModel
 
 from schemas.errors import LakeError
 from schemas.settings import Settings
 from tasks import catalog
+from tasks.check import Check, Verdict
 from tasks.lake import Lake, open_lake
 from tasks.requests import Requests
+from tasks.servers import examine_servers
 
 ROOT = Path(__file__).parents[1]
 ENOUGH_FREE = 2e9  # bytes on the lake's disk
 
-Verdict = Literal["ok", "note", "bad"]
-
-
-class Check(BaseModel):
-    """One thing that was looked at."""
-
-    name: str
-    verdict: Verdict
-    detail: str
-
 
 def examine(settings: Settings, lake: Path) -> Iterator[Check]:
-    """Look at Python, packages, machine, engines, Prefect and the lake, one after another."""
+    """Look at Python, packages, machine, engines, their servers, Prefect and the lake, one after another."""
     yield _python()
     yield _packages()
     yield _machine(settings, lake)
     yield _engine("writer", settings.writer.engine, lambda: _load_writer(settings, lake))
     yield _engine("editor", settings.edit.engine, lambda: _load_editor(settings))
     yield _autoencoder(settings)
+    yield from examine_servers(settings)
     yield _prefect()
     yield _lake(lake)
 

@@ -1,5 +1,6 @@
 """Which engine answers: loaded once a process, whatever number of workers ask for it."""
 
+import gc
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -62,6 +63,18 @@ def load_editor(settings: Settings) -> Editor:
             return _procedural(settings.edit.autoencoder)
         case engine:
             raise SettingsError(f"setting edit.engine: '{engine}' is being built; use 'procedural'")
+
+
+def unload() -> None:
+    """Let go of all engines, and of the GPU's memory that they hold; the next who asks for one loads it anew."""
+    import torch
+
+    for load in list(globals().values()):
+        if hasattr(load, "cache_clear"):
+            load.cache_clear()
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def embedder_identity() -> dict[str, Any]:

@@ -15,8 +15,8 @@ from tasks import catalog
 from tasks.fingerprints import fingerprints
 from tasks.forecast import forecast, gpus_of
 from tasks.lake import open_lake
-from tasks.listing import list_photos
 from tasks.ledger import Row
+from tasks.listing import list_photos
 from tasks.summary import Summary
 from tests.tasks.engines.chat_server import GOOD, Server, said, serving, well
 
