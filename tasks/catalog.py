@@ -177,13 +177,16 @@ def _lay(
 def _lay_ledger(connection: duckdb.DuckDBPyConnection, lake: Lake, stage: str, *, copy: bool) -> None:
     paths = [str(path) for path in ledger.files(lake, stage)]
     quoted = ", ".join("'" + path.replace("'", "''") + "'" for path in paths)
-    source = f"read_parquet([{quoted}], hive_partitioning = false)" if paths else f"nothing_in_{stage}"
-    if not paths:
-        _table(connection, source, SCHEMAS[stage].empty_table())
+    source = f"nothing_in_{stage}"
+    _table(connection, source, SCHEMAS[stage].empty_table())
+    if paths:  # files of older code may lack newer columns
+        files = f"read_parquet([{quoted}], hive_partitioning = false, union_by_name = true)"
+        source = f"(FROM {source} UNION ALL BY NAME FROM {files})"
     if copy:
         # nobody asks the snapshot for vectors, and they would be most of it
         columns = "* REPLACE (NULL::BLOB AS vector)" if stage == "embed" else "*"
         connection.execute(f"CREATE TABLE ledger_{stage} AS SELECT {columns} FROM {source}")
+        connection.execute(f"DROP TABLE nothing_in_{stage}")
     else:
         connection.execute(f"CREATE OR REPLACE VIEW ledger_{stage} AS SELECT * FROM {source}")
 

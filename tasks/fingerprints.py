@@ -6,9 +6,10 @@ A stage also bears the fingerprint of intake, or of the stage before, where it r
 from collections.abc import Mapping
 
 from schemas.ids import digest
+from schemas.records import Operation
 from schemas.settings import Settings
 from tasks import block, edit, ingest, instruct, pair, restore
-from tasks.engines.load import editor_identity, embedder_identity, writer_identity
+from tasks.engines.load import editor_identity, editor_operations, embedder_identity, writer_identity
 
 
 def fingerprints(settings: Settings) -> Mapping[str, str]:
@@ -17,7 +18,8 @@ def fingerprints(settings: Settings) -> Mapping[str, str]:
     intake = digest("ingest", ingest.VERSION, settings.intake.model_dump())
     embedding = digest("embed", block.EMBED_VERSION, embedder_identity(), intake)
     neighbours = (settings.pair.neighbours, settings.pair.siblings)
-    asked = (settings.instruct.model_dump(), editor["autoencoder"] is not None, settings.seed)
+    autoencodes = Operation.AUTOENCODE in editor_operations(settings)
+    asked = (settings.instruct.model_dump(), autoencodes, settings.seed)
     edited = settings.edit.model_dump(mode="json", exclude={"engine", "autoencoder", "diffusers", "images_api"})
     return {
         "ingest": intake,

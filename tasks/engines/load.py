@@ -3,12 +3,13 @@
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from schemas.errors import SettingsError
 from schemas.ids import sha256
 from schemas.records import Operation
-from schemas.settings import Settings
+from schemas.settings import Diffusers, ImagesApi, Settings
 from tasks.engines.editor import Editor
 from tasks.engines.vlm import Writer
 
@@ -28,7 +29,7 @@ def load_writer(settings: Settings) -> Writer:
     """Return the judge and writer that the settings name."""
     match settings.writer.engine:
         case "classical":
-            return _classical(settings.seed, settings.edit.autoencoder is not None)
+            return _classical(settings.seed, editor_operations(settings))
         case "vllm":
             raise SettingsError("setting writer.engine: 'vllm' is being built; use 'classical'")
 
@@ -38,8 +39,18 @@ def load_editor(settings: Settings) -> Editor:
     match settings.edit.engine:
         case "procedural":
             return _procedural(settings.edit.autoencoder)
-        case engine:
-            raise SettingsError(f"setting edit.engine: '{engine}' is being built; use 'procedural'")
+        case "diffusers":
+            with _LOADING:
+                return _diffusers(settings.edit.diffusers)
+        case "images-api":
+            return _images_api(settings.edit.images_api)
+
+
+def editor_operations(settings: Settings) -> frozenset[Operation]:
+    """Return what the editor that the settings name can be asked for."""
+    if settings.edit.engine == "procedural" and settings.edit.autoencoder is not None:
+        return frozenset(Operation)
+    return frozenset(Operation) - {Operation.AUTOENCODE}  # it takes weights, and no words ask a model for it
 
 
 def embedder_identity() -> dict[str, Any]:
@@ -68,15 +79,20 @@ def editor_identity(settings: Settings) -> dict[str, Any]:
                 raise SettingsError(
                     f"setting edit.autoencoder: {weights}: {error.strerror}; name the weights' file"
                 ) from None
-        case engine:
-            raise SettingsError(f"setting edit.engine: '{engine}' is being built; use 'procedural'")
+        case "diffusers":
+            pipeline = settings.edit.diffusers
+            return {"engine": "diffusers", "dtype": pipeline.dtype, **_model_identity(pipeline)}
+        case "images-api":
+            return {"engine": "images-api", **_model_identity(settings.edit.images_api)}
+
+
+_LOADING = Lock()  # two workers that ask at once would load the same weights twice
 
 
 @cache
-def _classical(seed: int, autoencoder: bool) -> Writer:
+def _classical(seed: int, operations: frozenset[Operation]) -> Writer:
     from tasks.engines.classical import ClassicalWriter
 
-    operations = frozenset(Operation) if autoencoder else frozenset(Operation) - {Operation.AUTOENCODE}
     return ClassicalWriter(seed=seed, operations=operations)
 
 
@@ -85,6 +101,24 @@ def _procedural(autoencoder: Path | None) -> Editor:
     from tasks.engines.procedural import ProceduralEditor
 
     return ProceduralEditor(autoencoder)
+
+
+@cache
+def _diffusers(settings: Diffusers) -> Editor:
+    from tasks.engines.diffusion import DiffusersEditor, load_pipeline
+
+    return DiffusersEditor(load_pipeline(settings), settings)
+
+
+@cache
+def _images_api(settings: ImagesApi) -> Editor:
+    from tasks.engines.images_api import ImagesApiEditor
+
+    return ImagesApiEditor(settings)
+
+
+def _model_identity(model: Diffusers | ImagesApi) -> dict[str, Any]:
+    return {"model": model.model, "revision": model.revision, "steps": model.steps, "guidance": model.guidance}
 
 
 def _versions(*packages: str) -> dict[str, str]:
