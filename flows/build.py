@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -54,7 +55,7 @@ def build(
         steps: list[Step] = []
         status = "stopped"
         try:
-            with catalog.plan(the_lake, context.fingerprints, settings.pair) as plan, task_runner(settings) as runner:
+            with catalog.plan(the_lake, context.fingerprints, settings) as plan, task_runner(settings) as runner:
                 record_listing(context, plan, listed, complete=limit is None)
                 four_stages(context, plan, runner, listed, steps)
             status = "finished"
@@ -109,6 +110,10 @@ def four_stages(
     # 4. Restorations: from input, reference and ground truth, the words that lead back.
     stage("restore")
 
+    # Where the settings name a judge, it marks what was made, and writes faulty words anew.
+    if context.settings.judge.engine != "none":
+        stage("judge")
+
 
 def _stage(
     context: Context,
@@ -135,6 +140,7 @@ def _stage(
             failed=tally.failed,
             seconds=time.perf_counter() - start,
             work_seconds=tally.seconds,
+            **asdict(tally.usage),
         )
     )
 

@@ -135,7 +135,9 @@ def build(
         print_json(summary.model_dump(mode="json"))
         raise typer.Exit(1 if summary.funnel.failures else 0)
     if summary.steps:
-        print_table("What this run did", [step.model_dump() for step in summary.steps])
+        cost = {"requests", "retries", "tokens_in", "tokens_out"}
+        hidden = set() if any(step.requests for step in summary.steps) else cost
+        print_table("What this run did", [step.model_dump(exclude=hidden) for step in summary.steps])
     else:
         print(f"Nothing to do: run {summary.run_id} answered everything under these settings.")
     print_funnel(summary.funnel)
@@ -160,7 +162,7 @@ def _dry_run(listed: Sequence[Any], lake: Path, settings: Any, as_json: bool) ->
     from tasks.forecast import forecast
     from tasks.lake import Lake as TheLake
 
-    with plan(TheLake(lake), fingerprints(settings), settings.pair) as connection:
+    with plan(TheLake(lake), fingerprints(settings), settings) as connection:
         forecasts = forecast(connection, listed)
     found = [one.model_dump() for one in forecasts]
     if as_json:

@@ -10,6 +10,10 @@ ANSWER = [
     ("detail", pa.string()),  # one line for a person
     ("evidence", pa.string()),  # JSON: the figures behind it
     ("seconds", pa.float32()),  # of work
+    ("requests", pa.int32()),  # to servers; null where none was asked
+    ("retries", pa.int32()),
+    ("tokens_in", pa.int64()),
+    ("tokens_out", pa.int64()),
     ("run_id", pa.string()),
     ("at", pa.timestamp("us", tz="UTC")),
 ]
@@ -99,6 +103,13 @@ OWN = {
         ("outside", pa.float32()),
         ("psnr", pa.float32()),
         ("sentence", pa.string()),
+    ],
+    "judge": [  # item: a quadruplet with its restoration
+        ("quadruplet_id", pa.string()),
+        ("restoration", pa.string()),  # as it was judged first
+        ("rewritten", pa.string()),  # what took its place, if the judge wrote it anew
+        ("score", pa.float32()),  # the least mark, 0..1
+        ("worst", pa.string()),  # the criterion that has it
     ],
 }  # fmt: skip
 

@@ -15,7 +15,8 @@ from pydantic import BaseModel
 from schemas.errors import LakeError
 from schemas.settings import Settings
 from tasks import catalog
-from tasks.lake import open_lake
+from tasks.lake import Lake, open_lake
+from tasks.requests import Requests
 
 ROOT = Path(__file__).parents[1]
 ENOUGH_FREE = 2e9  # bytes on the lake's disk
@@ -36,7 +37,7 @@ def examine(settings: Settings, lake: Path) -> Iterator[Check]:
     yield _python()
     yield _packages()
     yield _machine(settings, lake)
-    yield _engine("writer", settings.writer.engine, lambda: _load_writer(settings))
+    yield _engine("writer", settings.writer.engine, lambda: _load_writer(settings, lake))
     yield _engine("editor", settings.edit.engine, lambda: _load_editor(settings))
     yield _autoencoder(settings)
     yield _prefect()
@@ -83,10 +84,10 @@ def _engine(kind: str, name: str, load: Callable[[], object]) -> Check:
     return Check(name=kind, verdict="ok", detail=f"{name} loads")
 
 
-def _load_writer(settings: Settings) -> object:
+def _load_writer(settings: Settings, lake: Path) -> object:
     from tasks.engines.load import load_writer
 
-    return load_writer(settings)
+    return load_writer(settings, Requests(Lake(lake)))
 
 
 def _load_editor(settings: Settings) -> object:

@@ -14,14 +14,18 @@ from tasks.plan import open_items
 
 # Where the lake has no answers yet to go by: seconds of work an item, and items for each item of the stage before.
 # Measured with the embedded engines on 105 real photos of 20 products at 512 px, one core (docs/quality.md).
-SECONDS = {"ingest": 0.05, "embed": 0.23, "block": 0.002, "pair": 0.2, "instruct": 0.66, "edit": 0.12, "restore": 0.02}
-YIELD = {"embed": 1.0, "block": 1.0, "pair": 2.2, "instruct": 0.74, "edit": 1.8, "restore": 1.0}
+SECONDS = {
+    "ingest": 0.05, "embed": 0.23, "block": 0.002, "pair": 0.09, "instruct": 0.26, "edit": 0.13, "restore": 0.02,
+    "judge": 2.0,  # of waiting for a server: a guess
+}  # fmt: skip
+YIELD = {"embed": 1.0, "block": 1.0, "pair": 2.2, "instruct": 0.74, "edit": 1.8, "restore": 1.0, "judge": 1.0}
 
 GIVES = {  # what a stage's answers became, in the current settings: (items of this stage) / (items of the one before)
     "pair": ("candidates", "images"),
     "instruct": ("pairs WHERE accepted", "pairs"),
     "edit": ("instructions", "pairs WHERE accepted"),
     "restore": ("triplets", "instructions"),
+    "judge": ("restored WHERE accepted", "triplets"),
 }
 
 
@@ -39,7 +43,7 @@ def forecast(connection: duckdb.DuckDBPyConnection, listed: Sequence[Listed]) ->
     rates, yields = _rates(connection), _yields(connection)
     forecasts: list[Forecast] = []
     new = 0.0
-    for stage in STAGES:
+    for stage in stages_now(connection):
         known = len(open_items(connection, stage, listed))
         expected = new * yields.get(stage, 1.0)
         forecasts.append(
@@ -47,6 +51,12 @@ def forecast(connection: duckdb.DuckDBPyConnection, listed: Sequence[Listed]) ->
         )
         new = known + expected
     return forecasts
+
+
+def stages_now(connection: duckdb.DuckDBPyConnection) -> list[str]:
+    """Return the stages that the settings ask for, in order."""
+    asked = {row["stage"] for row in rows(connection, "SELECT stage FROM settings_now")}
+    return [stage for stage in STAGES if stage in asked]
 
 
 def _rates(connection: duckdb.DuckDBPyConnection) -> Mapping[str, float]:

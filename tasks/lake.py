@@ -42,6 +42,10 @@ class Lake:
         """Return where the manifest of a version lies."""
         return self.root / "versions" / f"{version}.json"
 
+    def request(self, key: str) -> Path:
+        """Return where a server's reply lies, by the digest of the request."""
+        return self.root / "requests" / key[:2] / f"{key}.json"
+
     @property
     def snapshot(self) -> Path:
         """Return where the catalogue's snapshot lies."""
@@ -132,8 +136,11 @@ def writing(lake: Lake) -> Iterator[None]:
         yield
 
 
-def put(lake: Lake, path: Path, data: bytes) -> bool:
-    """Write a whole file durably where there is none, and say whether there was none. Never overwrites."""
+def put(lake: Lake, path: Path, data: bytes, *, sync: bool = True) -> bool:
+    """Write a whole file where there is none, durably unless `sync` is off; say whether there was none.
+
+    Never overwrites.
+    """
     if path.exists():
         return False
     temporary = lake.temporary()
@@ -141,14 +148,15 @@ def put(lake: Lake, path: Path, data: bytes) -> bool:
         with told(lake), temporary.open("xb") as file:
             file.write(data)
             file.flush()
-            os.fsync(file.fileno())
-        return put_file(lake, path, temporary)
+            if sync:
+                os.fsync(file.fileno())
+        return put_file(lake, path, temporary, sync=sync)
     finally:
         with suppress(OSError):
             temporary.unlink()
 
 
-def put_file(lake: Lake, path: Path, temporary: Path) -> bool:
+def put_file(lake: Lake, path: Path, temporary: Path, *, sync: bool = True) -> bool:
     """Give a finished, synced file its name where that is free, and say whether it was. `temporary` may remain."""
     with told(lake):
         _make_folder(path.parent)
@@ -162,7 +170,8 @@ def put_file(lake: Lake, path: Path, temporary: Path) -> bool:
             if path.exists():
                 return False
             temporary.replace(path)  # the lake has one writer, and equal names mean equal bytes
-        _sync_folder(path.parent)
+        if sync:
+            _sync_folder(path.parent)
         return True
 
 

