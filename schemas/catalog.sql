@@ -98,7 +98,7 @@ SEMI JOIN pairs ON pairs.pair_id = all_instructions.pair_id AND pairs.accepted;
 
 CREATE VIEW all_edits AS
 SELECT item_id AS edit_id, target_id, target_sha256, raw_sha256, input_sha256, mask_sha256, mask_area, strength, filled,
-       outside, psnr, evidence, fingerprint, run_id, "at"
+       outside, psnr, shift_x, shift_y, drift, evidence, fingerprint, run_id, "at"
 FROM ledger_edit WHERE status = 'answered';
 
 CREATE VIEW edits AS

@@ -69,7 +69,10 @@ OWN = {
     "edit": [  # item: an instruction's content on a target
         ("target_id", pa.string()),
         ("target_sha256", pa.string()),
-        ("raw_sha256", pa.string()),  # what the editor answered
+        ("raw_sha256", pa.string()),  # what the editor answered; of a refusal as well
+        ("shift_x", pa.float32()),  # px to the right by which the raw edit lay off its target; undone
+        ("shift_y", pa.float32()),  # px down
+        ("drift", pa.float32()),  # mean levels (0..255) by which its colours were off as a whole; undone
         ("input_sha256", pa.string()),  # pasted back: differs from the target only within the mask
         ("mask_sha256", pa.string()),
         ("mask_area", pa.float32()),  # share of the image

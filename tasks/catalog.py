@@ -192,6 +192,7 @@ def _lay_ledger(connection: duckdb.DuckDBPyConnection, lake: Lake, stage: str, *
         # nobody asks the snapshot for vectors, and they would be most of it
         columns = "* REPLACE (NULL::BLOB AS vector)" if stage == "embed" else "*"
         connection.execute(f"CREATE TABLE ledger_{stage} AS SELECT {columns} FROM {source}")
+        connection.execute(f"DROP TABLE nothing_in_{stage}")
     else:
         connection.execute(f"CREATE OR REPLACE VIEW ledger_{stage} AS SELECT * FROM {source}")
 

@@ -4,12 +4,13 @@ import gc
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from schemas.errors import SettingsError
 from schemas.ids import sha256
 from schemas.records import Operation
-from schemas.settings import Settings, Vlm
+from schemas.settings import Diffusers, ImagesApi, Settings, Vlm
 from tasks.engines.chat import Memory
 from tasks.engines.editor import Editor
 from tasks.engines.vlm import Judge, Writer
@@ -61,8 +62,11 @@ def load_editor(settings: Settings) -> Editor:
     match settings.edit.engine:
         case "procedural":
             return _procedural(settings.edit.autoencoder)
-        case engine:
-            raise SettingsError(f"setting edit.engine: '{engine}' is being built; use 'procedural'")
+        case "diffusers":
+            with _LOADING:
+                return _diffusers(settings.edit.diffusers)
+        case "images-api":
+            return _images_api(settings.edit.images_api)
 
 
 def unload() -> None:
@@ -117,8 +121,14 @@ def editor_identity(settings: Settings) -> dict[str, Any]:
                 raise SettingsError(
                     f"setting edit.autoencoder: {weights}: {error.strerror}; name the weights' file"
                 ) from None
-        case engine:
-            raise SettingsError(f"setting edit.engine: '{engine}' is being built; use 'procedural'")
+        case "diffusers":
+            pipeline = settings.edit.diffusers
+            return {"engine": "diffusers", "dtype": pipeline.dtype, **_model_identity(pipeline)}
+        case "images-api":
+            return {"engine": "images-api", **_model_identity(settings.edit.images_api)}
+
+
+_LOADING = Lock()  # two workers that ask at once would load the same weights twice
 
 
 @cache
@@ -133,6 +143,24 @@ def _procedural(autoencoder: Path | None) -> Editor:
     from tasks.engines.procedural import ProceduralEditor
 
     return ProceduralEditor(autoencoder)
+
+
+@cache
+def _diffusers(settings: Diffusers) -> Editor:
+    from tasks.engines.diffusion import DiffusersEditor, load_pipeline
+
+    return DiffusersEditor(load_pipeline(settings), settings)
+
+
+@cache
+def _images_api(settings: ImagesApi) -> Editor:
+    from tasks.engines.images_api import ImagesApiEditor
+
+    return ImagesApiEditor(settings)
+
+
+def _model_identity(model: Diffusers | ImagesApi) -> dict[str, Any]:
+    return {"model": model.model, "revision": model.revision, "steps": model.steps, "guidance": model.guidance}
 
 
 def _versions(*packages: str) -> dict[str, str]:

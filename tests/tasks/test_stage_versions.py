@@ -52,7 +52,18 @@ STAGES: dict[str, tuple[int, list[str]]] = {
             *SIGHT,
         ],
     ),
-    "edit": (edit.VERSION, ["edit.py", "engines/change.py", "engines/autoencoder.py", "engines/procedural"]),
+    "edit": (
+        edit.VERSION,
+        [
+            "edit.py",
+            "engines/align.py",
+            "engines/change.py",
+            "engines/autoencoder.py",
+            "engines/procedural",
+            "engines/diffusion.py",
+            "engines/images_api.py",
+        ],
+    ),
     "restore": (restore.VERSION, ["restore.py", *WRITER]),
     "judge": (judge.VERSION, ["judge.py", *ASKING]),
 }
