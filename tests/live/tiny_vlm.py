@@ -66,7 +66,7 @@ def _tokenizer() -> PreTrainedTokenizerFast:
     by_bytes = Tokenizer(models.BPE(vocab={letter: number for number, letter in enumerate(letters)}, merges=[]))
     by_bytes.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     by_bytes.decoder = decoders.ByteLevel()
-    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
+    return PreTrainedTokenizerFast(
         tokenizer_object=by_bytes,
         eos_token=TURN_ENDS,
         pad_token=END,
