@@ -10,7 +10,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast, Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
-LONGEST = 4096  # tokens
+LONGEST = 12288  # tokens
 MOST_PATCHES = 16  # of 28 px, in a picture
 WIDTH = 64
 
