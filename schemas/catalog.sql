@@ -193,7 +193,7 @@ UNION ALL SELECT pair_id, 'pair' FROM candidates
 UNION ALL SELECT pair_id, 'instruct' FROM pairs WHERE accepted
 UNION ALL SELECT DISTINCT edit_id, 'edit' FROM instructions
 UNION ALL SELECT DISTINCT item_id, 'restore' FROM ledger_restore SEMI JOIN triplets USING (instruction_id, input_sha256)
-UNION ALL SELECT DISTINCT v.item_id, 'judge' FROM verdicts v
+UNION ALL SELECT DISTINCT v.item_id, 'judge' FROM ledger_judge v
 JOIN restored r ON r.quadruplet_id = v.quadruplet_id AND r.restore_instruction = v.restoration;
 
 CREATE VIEW rejections AS

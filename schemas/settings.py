@@ -92,6 +92,8 @@ class Servers(Model):
         for url in self.endpoints:
             if not url.startswith(("http://", "https://")):
                 raise ValueError(f"an endpoint is a URL such as http://127.0.0.1:8000/v1, not {url!r}")
+            if "@" in url.split("/")[2]:
+                raise ValueError("an endpoint's URL bears no user or password, since settings are kept; use key_from")
         return self
 
 

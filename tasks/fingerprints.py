@@ -20,6 +20,7 @@ def fingerprints(settings: Settings) -> Mapping[str, str]:
     neighbours = (settings.pair.neighbours, settings.pair.siblings)
     asked = (settings.instruct.model_dump(), sorted(operations_of(settings)), settings.seed)
     edited = settings.edit.model_dump(mode="json", exclude={"engine", "autoencoder", "diffusers", "images_api"})
+    drawn = [settings.seed] if settings.writer.engine == "vllm" else []  # a model's answers to pairs are drawn
     judged = {}
     if settings.judge.engine != "none":
         judged["judge"] = digest("judge", judge.VERSION, judge_identity(settings), settings.seed)
@@ -27,7 +28,7 @@ def fingerprints(settings: Settings) -> Mapping[str, str]:
         "ingest": intake,
         "embed": embedding,
         "block": digest("block", block.BLOCK_VERSION, neighbours, embedding),
-        "pair": digest("pair", pair.VERSION, writer["pair"], intake),  # the cuts only read its scores
+        "pair": digest("pair", pair.VERSION, writer["pair"], intake, *drawn),  # the cuts only read its scores
         "instruct": digest("instruct", instruct.VERSION, writer["instruct"], asked, intake),
         "edit": digest("edit", edit.VERSION, editor, edited, settings.seed, intake),
         "restore": digest("restore", restore.VERSION, writer["restore"], settings.seed),

@@ -4,6 +4,7 @@ A reply is written when it comes, not with its item: a build that is killed asks
 one file and not synced to the disk: what a power cut tears is asked once more.
 """
 
+import json
 from collections import defaultdict
 from dataclasses import asdict, dataclass, field
 
@@ -23,9 +24,10 @@ class Requests:
         """Return the reply to a request, if it was given before."""
         try:
             reply = self.lake.request(key).read_bytes()
-        except FileNotFoundError:
+            json.loads(reply)
+        except (FileNotFoundError, ValueError):  # torn by a power cut
             return None
-        return reply if reply.endswith(b"}") else None
+        return reply
 
     def keep(self, key: str, reply: bytes) -> None:
         """Keep the reply to a request."""

@@ -11,17 +11,21 @@ from tasks.engines.ocr import TextLine
 
 SURE = 0.6  # confidence from which a line counts: better too wary
 # Letters and digits only, since the reader often drops the spaces between words.
+MACHINE = "(ai|llm|vlm|assistant|model|judge|grader|evaluator|gpt|qwen)"
+TOLD = "(respond|answer|reply|give|rate|mark|score|approve|ignore|say)"
 SIGNS = re.compile(
     "|".join([
         "(ignore|disregard|forget|override|overlook)(all|any|the|your|every|these|those|my|of)*"
-        "(previous|prior|earlier|above|preceding|former|other|system)*(instruction|prompt|direction|rule|guideline)",
-        "systemprompt|systemmessage|newinstructions?forthe(model|ai|judge)",
-        "you(are|re)(now)?(a|an|the)?(helpful)?(ai|llm|vlm|assistant|chatbot|languagemodel|judge|grader|evaluator)",
-        "(dear|hey|attention|note(to)?|hello)(the)?(ai|llm|vlm|assistant|model|judge|grader|evaluator|gpt|qwen)",
-        "(language|vision|visionlanguage)models?(must|should|shall|will|reading|seeing|mustanswer)",
+        "(previous|prior|earlier|above|preceding|former|other|system)*"
+        "(instruction|prompt|direction|guideline|rulesabove|yourrule)",
+        f"systemprompt|systemmessage|newinstructions?forthe{MACHINE}",
+        "you(are|re)(now)?(a|an|the)?(helpful(ai)?assistant|aiassistant|aimodel|llm|vlm|chatbot|languagemodel|grader)",
+        "ifyou(are|re)(an|a)(ai|llm|vlm)",
+        f"(dear|hey|attention|note(to)?|hello)(the)?{MACHINE}(and)?(please)?{TOLD}",
+        "(language|vision|visionlanguage)models?(must|should|shall|will)",
         "(give|rate|score|mark|grade|judge)(this|these|it|both|the|pair|photo|image|picture|sample|them)+"
         "(as|a|an|with|at|by|full|the|scores?|marks?|of)*(10|ten|100|perfect|highest|maximum|top|same|pass)",
-        "(answer|reply|respond|output|return|print)(only|with|just|always|that|in|the)*"
+        "(answer|reply|respond|return)(only|with|just|always|that|in|the)*"
         "(yes|true|sameproduct|10outof10|json|pass|approved|match|theword)",
         "(marks?|scores?)(mustbe|shouldbe|is|are|of)?(10|ten)(outof|of|from)?(10|ten)",
         "sameproduct(10|ten|true|yes|is)",

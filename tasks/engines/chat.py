@@ -12,7 +12,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from schemas.ids import digest
-from schemas.records import Pixels, Record, Refusal
+from schemas.records import EngineFailure, Pixels, Record, Refusal
 from schemas.settings import Vlm
 from tasks.engines.endpoints import post
 
@@ -96,21 +96,21 @@ async def ask(
 
 async def _reply(
     vlm: Vlm, parts: Sequence[Part], answer: type[Record], *, item_id: str, seed: int, tried: int, memory: Memory
-) -> Any:
+) -> dict[str, Any]:
     """Return the parsed reply to one request, from memory where it was given before."""
-    asked = _asked(vlm, answer, seed)
+    asked = _asked(vlm, answer, seed, tried)
     key = digest("request", vlm.revision, asked, [part if isinstance(part, str) else part.digest for part in parts])
     known = memory.recall(key)
     if known is not None:
         return json.loads(known)
     sent = await post(vlm, "chat/completions", _body(asked, parts), MOST_BYTES)
-    try:
-        reply = json.loads(sent.data)
-    except ValueError:
+    if len(sent.data) > MOST_BYTES:
         memory.spent(item_id, Usage(1, sent.retries + (tried > 0)))
-        return None
-    used = reply.get("usage") if isinstance(reply, dict) else None
-    used = used if isinstance(used, dict) else {}
+        return {
+            "choices": [{"message": {"content": sent.data[:KEPT].decode(errors="replace")}, "finish_reason": "length"}]
+        }
+    reply = _parsed(sent.data)
+    used = reply["usage"] if isinstance(reply.get("usage"), dict) else {}
     tokens = [used.get(name) for name in ("prompt_tokens", "completion_tokens")]
     tokens_in, tokens_out = (count if isinstance(count, int) else 0 for count in tokens)
     memory.spent(item_id, Usage(1, sent.retries + (tried > 0), tokens_in, tokens_out))
@@ -118,10 +118,10 @@ async def _reply(
     return reply
 
 
-def _asked(vlm: Vlm, answer: type[Record], seed: int) -> dict[str, Any]:
+def _asked(vlm: Vlm, answer: type[Record], seed: int, tried: int) -> dict[str, Any]:
     return {
         "model": vlm.model,
-        "temperature": vlm.temperature,
+        "temperature": max(vlm.temperature, min(0.3 * tried, 0.9)),  # at 0 another seed would change nothing
         "max_tokens": vlm.max_tokens,
         "seed": seed,
         "response_format": _format(answer),
@@ -146,16 +146,27 @@ def _body(asked: dict[str, Any], parts: Sequence[Part]) -> bytes:
     return b"".join([*pieces, b"]}]}"])
 
 
-def _content(reply: Any) -> tuple[str, str]:
-    """Return the text of a reply, and why it ended. Raises ValueError where it is no reply."""
+def _parsed(data: bytes) -> dict[str, Any]:
+    """Return a reply of the chat protocol. Raises EngineFailure where it is none: another thing answers there."""
     try:
-        choice = reply["choices"][0]
-        text, finished = choice["message"]["content"], choice["finish_reason"]
-    except (KeyError, IndexError, TypeError):
-        raise ValueError("the server's reply is not of the chat protocol") from None
+        reply = json.loads(data)
+        _ = reply["choices"][0]["message"]["content"], reply["choices"][0]["finish_reason"]
+    except (ValueError, KeyError, IndexError, TypeError):
+        said = " ".join(data[:100].decode(errors="replace").split())
+        raise EngineFailure(
+            f"what answers at the endpoint speaks another protocol than OpenAI's chat ({said!r}); mend the setting "
+            "'endpoints'"
+        ) from None
+    return dict(reply)
+
+
+def _content(reply: dict[str, Any]) -> tuple[str, str]:
+    """Return the text of a reply, and why it ended. Raises ValueError where it has no text."""
+    choice = reply["choices"][0]
+    text = choice["message"]["content"]
     if not isinstance(text, str):
         raise ValueError("it is empty")
-    return text, str(finished)
+    return text, str(choice["finish_reason"])
 
 
 def _unfenced(text: str) -> str:

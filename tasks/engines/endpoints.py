@@ -127,7 +127,9 @@ async def post(servers: Servers, path: str, body: Body, most_bytes: int = MOST_B
         if status == 200:
             await _release(endpoint)
             return Reply(data, retries)
-        said = f"{endpoint.url}: {status} {_message(data)}".strip()
+        key = os.environ.get(servers.key_from or "", "")
+        message = _message(data).replace(key, "(the key)") if key else _message(data)
+        said = f"{endpoint.url}: {status} {message}".strip()
         if status != BUSY and status < 500:
             await _release(endpoint)
             raise EngineFailure(f"{said}; the request is wrong for this server: mend the settings")
@@ -143,7 +145,7 @@ async def post(servers: Servers, path: str, body: Body, most_bytes: int = MOST_B
 async def _attempt(
     servers: Servers, endpoint: Endpoint, path: str, body: Body, most_bytes: int
 ) -> tuple[int, bytes, float | None]:
-    """Return status, body (at most `most_bytes`) and the seconds to wait that the server asks for."""
+    """Return status, body (cut soon after `most_bytes`) and the seconds to wait that the server asks for."""
     headers = {"content-type": "application/json"} if isinstance(body, bytes) else {}
     key = os.environ.get(servers.key_from) if servers.key_from else None
     if key:
@@ -157,8 +159,8 @@ async def _attempt(
         received = bytearray()
         async for part in reply.content.iter_chunked(2**16):
             received += part
-            if len(received) > most_bytes:
-                raise aiohttp.ClientPayloadError(f"its answer is longer than {most_bytes} bytes")
+            if len(received) > most_bytes:  # what is left unread would be no answer either
+                break
         wait = reply.headers.get("retry-after", "")
         return reply.status, bytes(received), min(float(wait), LONGEST) if wait.isdigit() else None
 
@@ -166,7 +168,9 @@ async def _attempt(
 async def _session() -> aiohttp.ClientSession:
     shared = pool()
     if shared.session is None:
-        shared.session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))  # the endpoints' limits hold
+        shared.session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=2)
+        )  # the endpoints' limits hold
     return shared.session
 
 
@@ -200,6 +204,7 @@ async def _release(endpoint: Endpoint, *, failed: bool = False) -> None:
     shared = pool()
     endpoint.in_flight -= 1
     now = shared.loop.time()
+    back = endpoint.failures > 0 and not failed  # alive again: it has room for more than the one who found out
     if not failed:
         endpoint.failures, endpoint.rests_until = 0, now
     elif now >= endpoint.rests_until:
@@ -208,7 +213,7 @@ async def _release(endpoint: Endpoint, *, failed: bool = False) -> None:
     for urls, freed in list(shared.freed.items()):
         if endpoint.url in urls:
             async with freed:
-                freed.notify()
+                freed.notify_all() if back else freed.notify()
 
 
 def _back_off(times: int) -> float:

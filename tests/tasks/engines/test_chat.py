@@ -63,9 +63,6 @@ BROKEN: dict[str, Callable[[], web.Response]] = {
     "wrong type": lambda: said(GOOD_TEXT.replace("9", '"nine"', 1)),
     "out of range": lambda: said(GOOD_TEXT.replace("9", "11", 1)),
     "no content": lambda: said(None),
-    "other protocol": lambda: web.json_response({"answer": 1}),
-    "a list": lambda: web.json_response([1, 2]),
-    "no JSON": lambda: web.Response(text="<html>"),
     "a megabyte": lambda: said("x" * 2**20),
 }
 
@@ -78,6 +75,32 @@ def test_a_broken_answer_is_asked_for_again_under_another_seed(
     memory = Nothing()
     assert asked(server, memory=memory) == [PairAnswer(**GOOD["PairAnswer"])]
     assert memory.usage["0"].retries == 1
+
+
+@pytest.mark.parametrize("page", ['{"answer": 1}', "[1, 2]", "<html>", '{"error": {"message": "no"}}'])
+def test_something_else_that_answers_is_a_failure_and_never_kept(page: str, server: Server) -> None:
+    server.behave = lambda _request, _before: web.Response(text=page)
+    memory = Nothing()
+    (outcome,) = asked(server, memory=memory)
+    assert isinstance(outcome, EngineFailure)
+    assert "another protocol" in str(outcome)
+    assert memory.kept == {}
+
+
+def test_a_server_that_was_down_gets_as_many_requests_as_before(server: Server) -> None:
+    server.behave = lambda request, before: web.Response(status=500) if before < 8 else well(request)
+    server.delay = 0.05
+    assert asked(server, items=40, in_flight=8, attempts=8) == [PairAnswer(**GOOD["PairAnswer"])] * 40
+    server.most_at_once = 0
+    server.asked.clear()
+    assert asked(server, items=40, in_flight=8) == [PairAnswer(**GOOD["PairAnswer"])] * 40
+    assert server.most_at_once == 8
+
+
+def test_a_retry_differs_even_at_temperature_zero(server: Server) -> None:
+    server.behave = lambda request, before: said("{") if before == 0 else well(request)
+    asked(server, temperature=0.0)
+    assert [request["temperature"] for request in server.asked] == [0.0, 0.3]
 
 
 def test_an_answer_that_stays_broken_is_refused_with_what_was_said(server: Server) -> None:

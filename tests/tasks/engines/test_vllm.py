@@ -119,6 +119,7 @@ EDIT = GOOD["EditsAnswer"]["edits"][0]
         ({"box": [600, 300, 300, 500]}, "covers"),
         ({"operation": "autoencode"}, "knows no autoencode"),
         ({"operation": "retype", "text_after": None}, "text before and after"),
+        ({"operation": "rebrand"}, "for the category logo"),
         ({"sentence": "Change it so that it differs from the reference."}, "tells of the reference"),
     ],
 )
@@ -191,6 +192,19 @@ def test_words_that_get_no_better_are_left_as_they_were(server: Server) -> None:
     verdict = judged(server)
     assert (verdict.score, verdict.rewritten) == (0.3, None)
     assert server.jobs() == {"JudgeAnswer": 2, "RestoreAnswer": 1}
+
+
+def test_the_pictures_come_in_the_order_that_the_prompts_say(server: Server) -> None:
+    bad = {**GOOD["JudgeAnswer"], "right_place": 2}
+    server.behave = lambda asked, before: said(json.dumps(bad)) if before == 0 else well(asked)
+    judged(server)
+    writer(server).write_restores([RESTORE])
+    for request in server.asked:
+        texts = [part["text"] for part in request["messages"][0]["content"] if part["type"] == "text"]
+        labels = [text.rstrip(":") for text in texts[1:-1]]
+        told = texts[0][texts[0].index("in order:") :]
+        places = [told.index(label) for label in labels]
+        assert places == sorted(places), labels
 
 
 def test_each_prompt_has_a_digest_of_its_own() -> None:
