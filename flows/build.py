@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -56,7 +57,7 @@ def build(
         status = "stopped"
         try:
             with (
-                catalog.plan(the_lake, context.fingerprints, settings.pair) as plan,
+                catalog.plan(the_lake, context.fingerprints, settings) as plan,
                 task_runner(settings) as runner,
                 servers_on_demand(settings, the_lake.root / "logs") as prepare,
             ):
@@ -115,6 +116,10 @@ def four_stages(
     # 4. Restorations: from input, reference and ground truth, the words that lead back.
     stage("restore")
 
+    # Where the settings name a judge, it marks what was made, and writes faulty words anew.
+    if context.settings.judge.engine != "none":
+        stage("judge")
+
 
 def _stage(
     context: Context,
@@ -144,6 +149,7 @@ def _stage(
             failed=tally.failed,
             seconds=time.perf_counter() - start,
             work_seconds=tally.seconds,
+            **asdict(tally.usage),
         )
     )
 

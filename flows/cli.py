@@ -136,7 +136,9 @@ def build(
         print_json(summary.model_dump(mode="json"))
         raise typer.Exit(1 if summary.funnel.failures else 0)
     if summary.steps:
-        print_table("What this run did", [step.model_dump() for step in summary.steps])
+        cost = {"requests", "retries", "tokens_in", "tokens_out"}
+        hidden = set() if any(step.requests for step in summary.steps) else cost
+        print_table("What this run did", [step.model_dump(exclude=hidden) for step in summary.steps])
     else:
         print(f"Nothing to do: run {summary.run_id} answered everything under these settings.")
     print_funnel(summary.funnel)
@@ -161,15 +163,18 @@ def _dry_run(listed: Sequence[Any], lake: Path, settings: Any, as_json: bool) ->
     from tasks.forecast import forecast
     from tasks.lake import Lake as TheLake
 
-    with plan(TheLake(lake), fingerprints(settings), settings.pair) as connection:
-        forecasts = forecast(connection, listed)
+    with plan(TheLake(lake), fingerprints(settings), settings) as connection:
+        forecasts = forecast(connection, listed, settings)
     found = [one.model_dump() for one in forecasts]
     if as_json:
         print_json(found)
         return
-    print_table(f"What a build of {len(listed)} photos would do", found)
+    gpu_hours = sum(one.gpu_hours for one in forecasts)
+    shown = found if gpu_hours else [{key: row[key] for key in row if key != "gpu_hours"} for row in found]
+    print_table(f"What a build of {len(listed)} photos would do", shown)
     seconds = sum(one.seconds for one in forecasts) / settings.run.workers
-    print(f"About {duration(seconds)} with {settings.run.workers} workers. Nothing was done.")
+    held = f", {gpu_hours:.1f} GPU-hours" if gpu_hours else ""
+    print(f"About {duration(seconds)} with {settings.run.workers} workers{held}. Nothing was done.")
 
 
 @app.command()

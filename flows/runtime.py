@@ -3,7 +3,7 @@
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from prefect import task
@@ -21,9 +21,11 @@ from tasks import ledger
 from tasks.block import block, embed
 from tasks.catalog import plan, rows
 from tasks.edit import edit
+from tasks.engines.chat import Usage
 from tasks.engines.load import one_thread_each
 from tasks.ingest import ingest
 from tasks.instruct import instruct
+from tasks.judge import judge
 from tasks.lake import DISK_TROUBLE, Lake
 from tasks.ledger import Row, not_answered
 from tasks.pair import pair
@@ -58,6 +60,7 @@ class Tally:
     failed_last: int = 0
     seconds: float = 0.0
     last_failure: str = ""
+    usage: Usage = field(default_factory=Usage)
 
     def plus(self, other: "Tally") -> "Tally":
         """Return the tally of both, `other` being the later."""
@@ -69,6 +72,7 @@ class Tally:
             failed_last=other.failed_last + (self.failed_last if other.failed_last == other.items else 0),
             seconds=self.seconds + other.seconds,
             last_failure=other.last_failure or self.last_failure,
+            usage=self.usage.plus(other.usage),
         )
 
 
@@ -178,12 +182,14 @@ def answers(context: Context, stage: str) -> Callable[[list[Row]], Iterator[Row]
             return lambda items: edit(lake, settings, items)
         case "restore":
             return lambda items: restore(lake, settings, items)
+        case "judge":
+            return lambda items: judge(lake, settings, items)
         case _:
             raise ValueError(f"no stage {stage!r}")
 
 
 def _embedded(context: Context) -> list[Row]:
-    with plan(context.lake, context.fingerprints, context.settings.pair) as connection:
+    with plan(context.lake, context.fingerprints, context.settings) as connection:
         return rows(
             connection, "SELECT image_id, product, split_group, vector FROM images JOIN embeddings USING (image_id)"
         )
@@ -206,6 +212,7 @@ def tally_of(found: Sequence[Row], seconds: float) -> Tally:
         failed_last=failed_last,
         seconds=seconds,
         last_failure=next((row["detail"] for row in reversed(found) if row["status"] == "failed"), ""),
+        usage=Usage(**{name: sum(row.get(name) or 0 for row in found) for name in Usage.__dataclass_fields__}),
     )
 
 

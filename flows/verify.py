@@ -29,15 +29,19 @@ def verify(version: str | None = None, lake: str = "lake") -> tuple[list[Manifes
     with catalog.read(the_lake) as connection:
         for manifest in versions:
             findings += verify_manifest(manifest, connection)
-    shards = {entry["sha256"]: entry for manifest in versions for entry in manifest["shards"]}
+    shards = {entry["sha256"]: (entry, _pasted(manifest)) for manifest in versions for entry in manifest["shards"]}
     return versions, findings + _shards(the_lake, list(shards.values()))
 
 
-def _shards(lake: Lake, entries: Sequence[Row]) -> list[Finding]:
+def _pasted(manifest: Manifest) -> bool:
+    return bool(manifest["settings"].get("edit", {}).get("paste_back", True))
+
+
+def _shards(lake: Lake, shards: Sequence[tuple[Row, bool]]) -> list[Finding]:
     findings: list[Finding] = []
-    with task_runner(Settings()) as runner, progress("verify", len(entries)) as advance:
+    with task_runner(Settings()) as runner, progress("verify", len(shards)) as advance:
         futures: list[PrefectFuture[list[Finding]]] = [
-            runner.submit(check, {"lake": lake, "entry": entry}) for entry in entries
+            runner.submit(check, {"lake": lake, "entry": entry, "pasted": pasted}) for entry, pasted in shards
         ]
         for future in futures:
             findings += future.result()
@@ -46,6 +50,6 @@ def _shards(lake: Lake, entries: Sequence[Row]) -> list[Finding]:
 
 
 @task(name="verify shard", cache_policy=NO_CACHE, persist_result=False)
-def check(lake: Lake, entry: Row) -> list[Finding]:
+def check(lake: Lake, entry: Row, pasted: bool) -> list[Finding]:
     """Verify one shard."""
-    return verify_shard(lake, entry)
+    return verify_shard(lake, entry, pasted=pasted)

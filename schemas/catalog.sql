@@ -1,6 +1,6 @@
 -- The catalogue's views over the ledger: the same text makes the plan of a build (ledger_* read from Parquet in place)
 -- and the snapshot (ledger_* copied into tables). Given: ledger_<stage>, ledger_runs, settings_now(stage, fingerprint),
--- cuts(same_product, style, viewpoint), and of the published versions ledger_versions, ledger_version_shards and
+-- cuts(same_product, style, viewpoint, judged), and of the published versions ledger_versions, ledger_version_shards and
 -- ledger_shard_members.
 -- all_* show every fingerprint; unqualified names show the answers of the newest run's settings.
 
@@ -98,7 +98,7 @@ SEMI JOIN pairs ON pairs.pair_id = all_instructions.pair_id AND pairs.accepted;
 
 CREATE VIEW all_edits AS
 SELECT item_id AS edit_id, target_id, target_sha256, raw_sha256, input_sha256, mask_sha256, mask_area, strength, filled,
-       outside, psnr, evidence, fingerprint, run_id, "at"
+       outside, psnr, shift_x, shift_y, drift, evidence, fingerprint, run_id, "at"
 FROM ledger_edit WHERE status = 'answered';
 
 CREATE VIEW edits AS
@@ -138,11 +138,30 @@ JOIN (SELECT photo_sha256, any_value(width) AS width, any_value(height) AS heigh
      ON p.photo_sha256 = q.target_sha256
 WHERE q.status IN ('answered', 'refused');
 
-CREATE VIEW quadruplets AS
+-- What stage 4 answers now, and what the judge is asked.
+CREATE VIEW restored AS
 SELECT all_quadruplets.* FROM all_quadruplets
 SEMI JOIN settings_now ON stage = 'restore' AND settings_now.fingerprint = all_quadruplets.fingerprint
 SEMI JOIN triplets ON triplets.instruction_id = all_quadruplets.instruction_id
     AND triplets.input_sha256 = all_quadruplets.input_sha256 AND triplets.mask_sha256 = all_quadruplets.mask_sha256;
+
+CREATE VIEW all_verdicts AS
+SELECT item_id, quadruplet_id, restoration, rewritten, status, score, worst, detail AS reason, evidence AS marks,
+       fingerprint, run_id, "at"
+FROM ledger_judge WHERE status IN ('answered', 'refused');
+
+CREATE VIEW verdicts AS
+SELECT all_verdicts.* FROM all_verdicts
+SEMI JOIN settings_now ON stage = 'judge' AND settings_now.fingerprint = all_verdicts.fingerprint;
+
+-- Where the settings name a judge (its cut is not null), a quadruplet must pass it.
+CREATE VIEW quadruplets AS
+SELECT r.* REPLACE (
+           coalesce(v.rewritten, r.restore_instruction) AS restore_instruction,
+           r.accepted AND (c.judged IS NULL OR coalesce(v.score >= c.judged, false)) AS accepted
+       ), v.score AS judged, v.marks
+FROM restored r LEFT JOIN verdicts v ON v.quadruplet_id = r.quadruplet_id AND v.restoration = r.restore_instruction
+CROSS JOIN cuts c;
 
 -- What did not get through ---------------------------------------------------------------------------------------
 
@@ -153,14 +172,18 @@ UNION ALL BY NAME SELECT item_id, 'block' AS stage, status, reason, detail, evid
 UNION ALL BY NAME SELECT item_id, 'pair' AS stage, status, reason, detail, evidence, fingerprint, run_id, "at" FROM ledger_pair
 UNION ALL BY NAME SELECT item_id, 'instruct' AS stage, status, reason, detail, evidence, fingerprint, run_id, "at" FROM ledger_instruct
 UNION ALL BY NAME SELECT item_id, 'edit' AS stage, status, reason, detail, evidence, fingerprint, run_id, "at" FROM ledger_edit
-UNION ALL BY NAME SELECT item_id, 'restore' AS stage, status, reason, detail, evidence, fingerprint, run_id, "at" FROM ledger_restore;
+UNION ALL BY NAME SELECT item_id, 'restore' AS stage, status, reason, detail, evidence, fingerprint, run_id, "at" FROM ledger_restore
+UNION ALL BY NAME SELECT item_id, 'judge' AS stage, status, reason, detail, evidence, fingerprint, run_id, "at" FROM ledger_judge;
 
--- Refusals, and pairs whose scores lie under the cuts in force.
+-- Refusals, and pairs and quadruplets whose scores lie under the cuts in force.
 CREATE VIEW all_rejections AS
 SELECT item_id, stage, reason, detail, run_id, "at", evidence, fingerprint FROM outcomes WHERE status = 'refused'
 UNION ALL BY NAME
 SELECT pair_id AS item_id, 'pair' AS stage, refused_for AS reason, reason AS detail, run_id, "at", evidence, fingerprint
-FROM all_pairs WHERE NOT accepted AND status = 'answered';
+FROM all_pairs WHERE NOT accepted AND status = 'answered'
+UNION ALL BY NAME
+SELECT item_id, 'judge' AS stage, worst AS reason, reason AS detail, run_id, "at", marks AS evidence, fingerprint
+FROM all_verdicts CROSS JOIN cuts WHERE score < judged;
 
 -- The items that the stages are asked now, as far as one can tell without their tasks.
 CREATE VIEW asked_now AS
@@ -169,7 +192,9 @@ UNION ALL SELECT image_id, 'embed' FROM images
 UNION ALL SELECT pair_id, 'pair' FROM candidates
 UNION ALL SELECT pair_id, 'instruct' FROM pairs WHERE accepted
 UNION ALL SELECT DISTINCT edit_id, 'edit' FROM instructions
-UNION ALL SELECT DISTINCT item_id, 'restore' FROM ledger_restore SEMI JOIN triplets USING (instruction_id, input_sha256);
+UNION ALL SELECT DISTINCT item_id, 'restore' FROM ledger_restore SEMI JOIN triplets USING (instruction_id, input_sha256)
+UNION ALL SELECT DISTINCT v.item_id, 'judge' FROM verdicts v
+JOIN restored r ON r.quadruplet_id = v.quadruplet_id AND r.restore_instruction = v.restoration;
 
 CREATE VIEW rejections AS
 SELECT r.*, l.path FROM all_rejections r

@@ -10,6 +10,10 @@ ANSWER = [
     ("detail", pa.string()),  # one line for a person
     ("evidence", pa.string()),  # JSON: the figures behind it
     ("seconds", pa.float32()),  # of work
+    ("requests", pa.int32()),  # to servers; null where none was asked
+    ("retries", pa.int32()),
+    ("tokens_in", pa.int64()),
+    ("tokens_out", pa.int64()),
     ("run_id", pa.string()),
     ("at", pa.timestamp("us", tz="UTC")),
 ]
@@ -65,7 +69,10 @@ OWN = {
     "edit": [  # item: an instruction's content on a target
         ("target_id", pa.string()),
         ("target_sha256", pa.string()),
-        ("raw_sha256", pa.string()),  # what the editor answered
+        ("raw_sha256", pa.string()),  # what the editor answered; of a refusal as well
+        ("shift_x", pa.float32()),  # px to the right by which the raw edit lay off its target; undone
+        ("shift_y", pa.float32()),  # px down
+        ("drift", pa.float32()),  # mean levels (0..255) by which its colours were off as a whole; undone
         ("input_sha256", pa.string()),  # pasted back: differs from the target only within the mask
         ("mask_sha256", pa.string()),
         ("mask_area", pa.float32()),  # share of the image
@@ -96,6 +103,13 @@ OWN = {
         ("outside", pa.float32()),
         ("psnr", pa.float32()),
         ("sentence", pa.string()),
+    ],
+    "judge": [  # item: a quadruplet with its restoration
+        ("quadruplet_id", pa.string()),
+        ("restoration", pa.string()),  # as it was judged first
+        ("rewritten", pa.string()),  # what took its place, if the judge wrote it anew
+        ("score", pa.float32()),  # the least mark, 0..1
+        ("worst", pa.string()),  # the criterion that has it
     ],
 }  # fmt: skip
 

@@ -116,6 +116,22 @@ class RestoreInstruction(Record):
     sentence: str
 
 
+class Verdict(Record):
+    """What the judge says of a quadruplet: marks (0..1) by criterion, and what speaks for them.
+
+    `rewritten` is the restoration that was written anew after a first verdict; `marks` are then those of the second.
+    """
+
+    marks: dict[str, Unit]
+    reason: str
+    rewritten: str | None = None
+
+    @property
+    def score(self) -> float:
+        """Return the least mark: a sample is as good as its worst side."""
+        return min(self.marks.values())
+
+
 class Refusal(Exception):
     """An item that was looked at and turned down: final under its fingerprint.
 

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from schemas.errors import LakeError, ProjectError
 from schemas.ledger import SCHEMAS, STAGES
-from schemas.settings import Pair
+from schemas.settings import Settings
 from tasks import ledger
 from tasks.lake import Lake, swap
 from tasks.ledger import Row
@@ -27,6 +27,7 @@ NOW = pa.schema([("stage", pa.string()), ("fingerprint", pa.string())])
 UNREADABLE = ("its ledger cannot be read", "restore that file")
 SPILL = "10GB"  # that a question may take of the disk
 
+CUTS = pa.schema([(name, pa.float32()) for name in ("same_product", "style", "viewpoint", "judged")])
 VERSIONS = pa.schema([
     ("name", pa.string()), ("sequence", pa.int64()), ("parent", pa.string()), ("samples", pa.int64()),
     ("bytes", pa.int64()), ("shards", pa.int64()), ("published_at", pa.string()), ("manifest", pa.string()),
@@ -41,12 +42,12 @@ class QueryError(ProjectError):
     """A question that the catalogue cannot answer."""
 
 
-def plan(lake: Lake, fingerprints: Mapping[str, str], cuts: Pair) -> duckdb.DuckDBPyConnection:
+def plan(lake: Lake, fingerprints: Mapping[str, str], settings: Settings) -> duckdb.DuckDBPyConnection:
     """Return an in-memory catalogue that reads the ledger in place, as it is now, under these settings."""
     spill = {"temp_directory": str(lake.unfinished), "max_temp_directory_size": SPILL}
     connection = duckdb.connect(":memory:", config={"threads": 2, **spill})
     with _told(lake, *UNREADABLE):
-        _lay(connection, lake, fingerprints, cuts, [], copy=False)
+        _lay(connection, lake, fingerprints, settings, [], copy=False)
     return connection
 
 
@@ -64,11 +65,11 @@ def plan_of_run(lake: Lake, run: Row) -> duckdb.DuckDBPyConnection:
 def rebuild(lake: Lake) -> None:
     """Build the snapshot from the ledger and the manifests alone, and swap it in for every reader at once."""
     run = ledger.newest_run(lake)
-    fingerprints, cuts = _of_run(run) if run else ({}, Pair())
+    fingerprints, settings = _of_run(run) if run else ({}, Settings())
     temporary = lake.temporary()
     try:
         with duckdb.connect(str(temporary), config={"threads": 2}) as connection:
-            _lay(connection, lake, fingerprints, cuts, list(sound_manifests(lake)), copy=True)
+            _lay(connection, lake, fingerprints, settings, list(sound_manifests(lake)), copy=True)
             connection.execute("CHECKPOINT")
         lake.snapshot.with_suffix(".duckdb.wal").unlink(missing_ok=True)  # nobody of ours writes one
         swap(lake, lake.snapshot, temporary)
@@ -151,15 +152,15 @@ def ask(connection: duckdb.DuckDBPyConnection, sql: str) -> list[Row]:
         raise QueryError(f"query: {' '.join(str(error).split())}") from None
 
 
-def _of_run(run: Row) -> tuple[Mapping[str, str], Pair]:
-    return json.loads(run["fingerprints"]), ledger.settings_of(run).pair
+def _of_run(run: Row) -> tuple[Mapping[str, str], Settings]:
+    return json.loads(run["fingerprints"]), ledger.settings_of(run)
 
 
 def _lay(
     connection: duckdb.DuckDBPyConnection,
     lake: Lake,
     fingerprints: Mapping[str, str],
-    cuts: Pair,
+    settings: Settings,
     manifests: Sequence[Manifest],
     *,
     copy: bool,
@@ -168,8 +169,13 @@ def _lay(
         _lay_ledger(connection, lake, stage, copy=copy)
     now = {"stage": list(fingerprints), "fingerprint": list(fingerprints.values())}
     _table(connection, "settings_now", pa.table(now, schema=NOW))
-    least = {"same_product": cuts.min_same_product, "style": cuts.min_style, "viewpoint": cuts.min_viewpoint}
-    _table(connection, "cuts", pa.Table.from_pylist([least]))
+    least = {
+        "same_product": settings.pair.min_same_product,
+        "style": settings.pair.min_style,
+        "viewpoint": settings.pair.min_viewpoint,
+        "judged": None if settings.judge.engine == "none" else settings.judge.min_score,
+    }
+    _table(connection, "cuts", pa.Table.from_pylist([least], schema=CUTS))
     _lay_versions(connection, lake, manifests)
     connection.execute(SQL)
 
@@ -177,13 +183,16 @@ def _lay(
 def _lay_ledger(connection: duckdb.DuckDBPyConnection, lake: Lake, stage: str, *, copy: bool) -> None:
     paths = [str(path) for path in ledger.files(lake, stage)]
     quoted = ", ".join("'" + path.replace("'", "''") + "'" for path in paths)
-    source = f"read_parquet([{quoted}], hive_partitioning = false)" if paths else f"nothing_in_{stage}"
-    if not paths:
-        _table(connection, source, SCHEMAS[stage].empty_table())
+    empty = f"nothing_in_{stage}"
+    _table(connection, empty, SCHEMAS[stage].empty_table())
+    read = f"read_parquet([{quoted}], hive_partitioning = false, union_by_name = true)"
+    # columns come with time: older rows have nothing in them
+    source = f"(FROM {empty} UNION ALL BY NAME FROM {read})" if paths else empty
     if copy:
         # nobody asks the snapshot for vectors, and they would be most of it
         columns = "* REPLACE (NULL::BLOB AS vector)" if stage == "embed" else "*"
         connection.execute(f"CREATE TABLE ledger_{stage} AS SELECT {columns} FROM {source}")
+        connection.execute(f"DROP TABLE nothing_in_{stage}")
     else:
         connection.execute(f"CREATE OR REPLACE VIEW ledger_{stage} AS SELECT * FROM {source}")
 

@@ -14,7 +14,8 @@ from schemas.errors import LakeError
 from schemas.settings import Settings
 from tasks import catalog
 from tasks.check import Check, Verdict
-from tasks.lake import open_lake
+from tasks.lake import Lake, open_lake
+from tasks.requests import Requests
 from tasks.servers import examine_servers
 
 ROOT = Path(__file__).parents[1]
@@ -26,7 +27,7 @@ def examine(settings: Settings, lake: Path) -> Iterator[Check]:
     yield _python()
     yield _packages()
     yield _machine(settings, lake)
-    yield _engine("writer", settings.writer.engine, lambda: _load_writer(settings))
+    yield _engine("writer", settings.writer.engine, lambda: _load_writer(settings, lake))
     yield _engine("editor", settings.edit.engine, lambda: _load_editor(settings))
     yield _autoencoder(settings)
     yield from examine_servers(settings)
@@ -74,10 +75,10 @@ def _engine(kind: str, name: str, load: Callable[[], object]) -> Check:
     return Check(name=kind, verdict="ok", detail=f"{name} loads")
 
 
-def _load_writer(settings: Settings) -> object:
+def _load_writer(settings: Settings, lake: Path) -> object:
     from tasks.engines.load import load_writer
 
-    return load_writer(settings)
+    return load_writer(settings, Requests(Lake(lake)))
 
 
 def _load_editor(settings: Settings) -> object:

@@ -7,24 +7,28 @@ from collections.abc import Mapping
 
 from schemas.ids import digest
 from schemas.settings import Settings
-from tasks import block, edit, ingest, instruct, pair, restore
-from tasks.engines.load import editor_identity, embedder_identity, writer_identity
+from tasks import block, edit, ingest, instruct, judge, pair, restore
+from tasks.engines.load import editor_identity, embedder_identity, judge_identity, operations_of, writer_identity
 
 
 def fingerprints(settings: Settings) -> Mapping[str, str]:
     """Return the fingerprint of every stage under these settings."""
-    writer, editor = writer_identity(settings), editor_identity(settings)
+    editor = editor_identity(settings)
+    writer = {job: writer_identity(settings, job) for job in ("pair", "instruct", "restore")}
     intake = digest("ingest", ingest.VERSION, settings.intake.model_dump())
     embedding = digest("embed", block.EMBED_VERSION, embedder_identity(), intake)
     neighbours = (settings.pair.neighbours, settings.pair.siblings)
-    asked = (settings.instruct.model_dump(), editor["autoencoder"] is not None, settings.seed)
+    asked = (settings.instruct.model_dump(), sorted(operations_of(settings)), settings.seed)
     edited = settings.edit.model_dump(mode="json", exclude={"engine", "autoencoder", "diffusers", "images_api"})
+    judged = {}
+    if settings.judge.engine != "none":
+        judged["judge"] = digest("judge", judge.VERSION, judge_identity(settings), settings.seed)
     return {
         "ingest": intake,
         "embed": embedding,
         "block": digest("block", block.BLOCK_VERSION, neighbours, embedding),
-        "pair": digest("pair", pair.VERSION, writer, intake),  # the cuts only read its scores
-        "instruct": digest("instruct", instruct.VERSION, writer, asked, intake),
+        "pair": digest("pair", pair.VERSION, writer["pair"], intake),  # the cuts only read its scores
+        "instruct": digest("instruct", instruct.VERSION, writer["instruct"], asked, intake),
         "edit": digest("edit", edit.VERSION, editor, edited, settings.seed, intake),
-        "restore": digest("restore", restore.VERSION, writer, settings.seed),
-    }
+        "restore": digest("restore", restore.VERSION, writer["restore"], settings.seed),
+    } | judged

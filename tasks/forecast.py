@@ -8,20 +8,25 @@ import duckdb
 from pydantic import BaseModel
 
 from schemas.ledger import STAGES
+from schemas.settings import Servers, Settings
 from tasks.catalog import rows
 from tasks.listing import Listed
 from tasks.plan import open_items
 
 # Where the lake has no answers yet to go by: seconds of work an item, and items for each item of the stage before.
 # Measured with the embedded engines on 105 real photos of 20 products at 512 px, one core (docs/quality.md).
-SECONDS = {"ingest": 0.05, "embed": 0.23, "block": 0.002, "pair": 0.2, "instruct": 0.66, "edit": 0.12, "restore": 0.02}
-YIELD = {"embed": 1.0, "block": 1.0, "pair": 2.2, "instruct": 0.74, "edit": 1.8, "restore": 1.0}
+SECONDS = {
+    "ingest": 0.05, "embed": 0.23, "block": 0.002, "pair": 0.09, "instruct": 0.26, "edit": 0.13, "restore": 0.02,
+    "judge": 2.0,  # of waiting for a server: a guess
+}  # fmt: skip
+YIELD = {"embed": 1.0, "block": 1.0, "pair": 2.2, "instruct": 0.74, "edit": 1.8, "restore": 1.0, "judge": 1.0}
 
 GIVES = {  # what a stage's answers became, in the current settings: (items of this stage) / (items of the one before)
     "pair": ("candidates", "images"),
     "instruct": ("pairs WHERE accepted", "pairs"),
     "edit": ("instructions", "pairs WHERE accepted"),
     "restore": ("triplets", "instructions"),
+    "judge": ("restored WHERE accepted", "triplets"),
 }
 
 
@@ -32,21 +37,45 @@ class Forecast(BaseModel):
     open: int
     expected: int
     seconds: float  # of work; divide by the workers
+    gpu_hours: float  # of all GPUs that the stage's servers, or this process's editor, hold meanwhile
 
 
-def forecast(connection: duckdb.DuckDBPyConnection, listed: Sequence[Listed]) -> list[Forecast]:
+def forecast(connection: duckdb.DuckDBPyConnection, listed: Sequence[Listed], settings: Settings) -> list[Forecast]:
     """Return a forecast of every stage, from the plan under the settings in question."""
     rates, yields = _rates(connection), _yields(connection)
     forecasts: list[Forecast] = []
     new = 0.0
-    for stage in STAGES:
+    for stage in stages_now(connection):
         known = len(open_items(connection, stage, listed))
         expected = new * yields.get(stage, 1.0)
+        seconds = (known + expected) * rates[stage]
+        gpu_hours = seconds / settings.run.workers / 3600 * gpus_of(stage, settings)
         forecasts.append(
-            Forecast(stage=stage, open=known, expected=round(expected), seconds=(known + expected) * rates[stage])
+            Forecast(stage=stage, open=known, expected=round(expected), seconds=seconds, gpu_hours=gpu_hours)
         )
         new = known + expected
     return forecasts
+
+
+def gpus_of(stage: str, settings: Settings) -> int:
+    """Return how many GPUs a stage holds while it runs."""
+    servers: Servers | None = None
+    match stage:
+        case "pair" | "instruct" | "restore" if settings.writer.engine == "vllm":
+            servers = settings.writer.vlm
+        case "judge":
+            servers = settings.judge.vlm
+        case "edit" if settings.edit.engine == "images-api":
+            servers = settings.edit.images_api
+        case "edit" if settings.edit.engine == "diffusers":
+            return 1
+    return 0 if servers is None else servers.serve.gpus * len(servers.endpoints)
+
+
+def stages_now(connection: duckdb.DuckDBPyConnection) -> list[str]:
+    """Return the stages that the settings ask for, in order."""
+    asked = {row["stage"] for row in rows(connection, "SELECT stage FROM settings_now")}
+    return [stage for stage in STAGES if stage in asked]
 
 
 def _rates(connection: duckdb.DuckDBPyConnection) -> Mapping[str, float]:

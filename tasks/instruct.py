@@ -11,23 +11,26 @@ from tasks.engines.load import load_writer
 from tasks.engines.vlm import EditQuestion
 from tasks.lake import Lake
 from tasks.ledger import Row, answered, not_answered, to_json
+from tasks.requests import Requests
 
 VERSION = 3
 
 
 def instruct(lake: Lake, settings: Settings, items: Sequence[Row]) -> Iterator[Row]:
     """Ask for edits of accepted pairs: one row an instruction, or one row for a pair that allows none."""
+    requests = Requests(lake)
     questions = [
         EditQuestion(item["item_id"], target, reference, count=settings.instruct.edits_per_pair)
         for item, (target, reference) in zip(items, load_sides(lake, items), strict=True)
     ]
-    for item, outcome in zip(items, load_writer(settings).write_edits(questions), strict=True):
+    for item, outcome in zip(items, load_writer(settings, requests).write_edits(questions), strict=True):
         sides = {"target_id": item["target_id"], "reference_id": item["reference_id"]}
         if isinstance(outcome, Exception):
-            yield not_answered(item["item_id"], outcome, **sides)
+            yield not_answered(item["item_id"], outcome, **sides, **requests.columns(item["item_id"]))
             continue
         for ordinal, instruction in enumerate(outcome):
-            yield answered(item["item_id"], ordinal=ordinal, **sides, **_columns(item, instruction))
+            cost = requests.columns(item["item_id"]) if ordinal == 0 else {}
+            yield answered(item["item_id"], ordinal=ordinal, **sides, **cost, **_columns(item, instruction))
 
 
 def _columns(item: Row, instruction: EditInstruction) -> Row:

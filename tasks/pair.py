@@ -8,18 +8,21 @@ from tasks.engines.load import load_writer
 from tasks.engines.vlm import PairQuestion
 from tasks.lake import Lake
 from tasks.ledger import Row, answered, not_answered, to_json
+from tasks.requests import Requests
 
 VERSION = 3
 
 
 def pair(lake: Lake, settings: Settings, items: Sequence[Row]) -> Iterator[Row]:
     """Judge pairs (rows of the view `candidates`), one row each. The cuts are applied by the catalogue, not here."""
+    requests = Requests(lake)
     questions = [
         PairQuestion(item["item_id"], target, reference, known_same=item["known_same"])
         for item, (target, reference) in zip(items, load_sides(lake, items), strict=True)
     ]
-    for item, outcome in zip(items, load_writer(settings).judge_pairs(questions), strict=True):
+    for item, outcome in zip(items, load_writer(settings, requests).judge_pairs(questions), strict=True):
         sides = {"target_id": item["target_id"], "reference_id": item["reference_id"]}
+        sides |= requests.columns(item["item_id"])
         if isinstance(outcome, Exception):
             yield not_answered(item["item_id"], outcome, **sides)
         else:

@@ -8,6 +8,7 @@ import duckdb
 
 from tasks.block import block_item
 from tasks.catalog import rows
+from tasks.judge import verdict_id
 from tasks.ledger import Row
 from tasks.listing import Listed
 from tasks.restore import SHOWN, quadruplet_id
@@ -39,9 +40,21 @@ def open_items(connection: duckdb.DuckDBPyConnection, stage: str, listed: Sequen
             sql = f"SELECT * FROM triplets ANTI JOIN ({_answered(stage)}) USING ({', '.join(SHOWN)})"
             found = {quadruplet_id(row): row for row in rows(connection, sql)}
             items = [{"item_id": item_id, **row} for item_id, row in found.items()]
+        case "judge":  # so is what is judged
+            asked = "SELECT * FROM restored WHERE accepted" if _is_asked(connection, stage) else "FROM restored LIMIT 0"
+            judged = [
+                {"item_id": verdict_id(row["quadruplet_id"], row["restore_instruction"]), **row}
+                for row in rows(connection, asked)
+            ]
+            answered = _answered_ids(connection, stage)
+            items = [item for item in judged if item["item_id"] not in answered]
         case _:
             items = rows(connection, f"FROM ({ASKED[stage]}) ANTI JOIN ({_answered(stage)}) USING (item_id)")
     return sorted(items, key=lambda item: (str(item.get("target_id")), str(item["item_id"])))
+
+
+def _is_asked(connection: duckdb.DuckDBPyConnection, stage: str) -> bool:
+    return bool(rows(connection, "SELECT 1 FROM settings_now WHERE stage = ?", [stage]))
 
 
 def _answered(stage: str) -> str:

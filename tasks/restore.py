@@ -10,6 +10,7 @@ from tasks.engines.load import load_writer
 from tasks.engines.vlm import RestoreQuestion
 from tasks.lake import Lake
 from tasks.ledger import Row, answered, not_answered
+from tasks.requests import Requests
 
 VERSION = 1
 SHOWN = (  # columns of a triplet: all that this stage is shown
@@ -19,9 +20,10 @@ SHOWN = (  # columns of a triplet: all that this stage is shown
 
 def restore(lake: Lake, settings: Settings, items: Sequence[Row]) -> Iterator[Row]:
     """Word the restorations of triplets (rows of the view `triplets`), one row each: with it they are quadruplets."""
+    requests = Requests(lake)
     questions = [_question(lake, item, *sides) for item, sides in zip(items, load_sides(lake, items), strict=True)]
-    for item, outcome in zip(items, load_writer(settings).write_restores(questions), strict=True):
-        facts = {key: value for key, value in item.items() if key != "item_id"}
+    for item, outcome in zip(items, load_writer(settings, requests).write_restores(questions), strict=True):
+        facts = {key: value for key, value in item.items() if key != "item_id"} | requests.columns(item["item_id"])
         if isinstance(outcome, Exception):
             yield not_answered(item["item_id"], outcome, **facts)
         else:

@@ -31,7 +31,7 @@ def settled(root: Path, settings: Settings, listed: Sequence[Listed], *, complet
     # how the work is carried out changes no answer
     if json.loads(run["fingerprints"]) != now or recorded.model_copy(update={"run": settings.run}) != settings:
         return None
-    with catalog.plan(lake, now, settings.pair) as connection:
+    with catalog.plan(lake, now, settings) as connection:
         before = catalog.rows(connection, "SELECT listing, path, product, item_id FROM listed")
         if changes(listed, before, complete=complete):
             return None

@@ -20,6 +20,10 @@ class Step(BaseModel):
     failed: int
     seconds: float  # of the clock
     work_seconds: float  # of work, over all workers
+    requests: int = 0  # to servers
+    retries: int = 0
+    tokens_in: int = 0
+    tokens_out: int = 0
 
 
 class Funnel(BaseModel):

@@ -4,6 +4,7 @@ All workers of a process share one event loop and one count of what is in flight
 """
 
 import asyncio
+import atexit
 import json
 import os
 import random
@@ -70,7 +71,15 @@ def pool() -> Pool:
     """Return the process's pool, its loop running."""
     loop = asyncio.new_event_loop()
     threading.Thread(target=loop.run_forever, name="endpoints", daemon=True).start()
-    return Pool(loop)
+    shared = Pool(loop)
+    atexit.register(_end, shared)
+    return shared
+
+
+def _end(shared: Pool) -> None:
+    if shared.session is not None:
+        with suppress(TimeoutError):
+            asyncio.run_coroutine_threadsafe(shared.session.close(), shared.loop).result(timeout=1)
 
 
 def all_answers(questions: Sequence[Coroutine[Any, Any, Answer]]) -> list[Answer | BaseException]:
@@ -101,14 +110,14 @@ async def post(servers: Servers, path: str, body: Body, most_bytes: int = MOST_B
             status, data, wait = await _attempt(servers, endpoint, path, body, most_bytes)
         except (aiohttp.ClientConnectorError, aiohttp.ClientConnectorDNSError) as error:
             trouble = f"{endpoint.url} cannot be reached ({error.os_error.strerror or error})"
-            await _release(endpoint, rest=_back_off(endpoint.failures), failed=True)
+            await _release(endpoint, failed=True)
             continue
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             trouble = (
                 f"{endpoint.url}: {'no answer in time' if isinstance(error, TimeoutError) else error or 'cut off'}"
             )
             turned_away += 1
-            await _release(endpoint, rest=_back_off(endpoint.failures), failed=True)
+            await _release(endpoint, failed=True)
             lost_since = clock()
             continue
         except BaseException:
@@ -126,7 +135,7 @@ async def post(servers: Servers, path: str, body: Body, most_bytes: int = MOST_B
         trouble = said
         turned_away += 1
         pause = wait if wait is not None else _back_off(turned_away - 1)
-        await _release(endpoint, rest=0.0 if status == BUSY else pause, failed=status != BUSY)
+        await _release(endpoint, failed=status != BUSY)
         await asyncio.sleep(pause)
     raise EngineFailure(f"{trouble}, {servers.attempts} times; look at the server, then run the same command again")
 
@@ -186,12 +195,17 @@ async def _free_endpoint(servers: Servers, until: float, trouble: str) -> Endpoi
                     await freed.wait()
 
 
-async def _release(endpoint: Endpoint, rest: float = 0.0, *, failed: bool = False) -> None:
+async def _release(endpoint: Endpoint, *, failed: bool = False) -> None:
+    """Give a place back, and let an endpoint that failed rest: longer each time, once for all that failed together."""
     shared = pool()
     endpoint.in_flight -= 1
-    endpoint.failures = endpoint.failures + 1 if failed else 0
-    endpoint.rests_until = shared.loop.time() + rest
-    for urls, freed in shared.freed.items():
+    now = shared.loop.time()
+    if not failed:
+        endpoint.failures, endpoint.rests_until = 0, now
+    elif now >= endpoint.rests_until:
+        endpoint.rests_until = now + _back_off(endpoint.failures)
+        endpoint.failures += 1
+    for urls, freed in list(shared.freed.items()):
         if endpoint.url in urls:
             async with freed:
                 freed.notify()

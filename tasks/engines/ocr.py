@@ -46,7 +46,13 @@ def _text_of(photo: Photo) -> list[TextLine]:
     ]
 
 
-text_once = once_a_photo(_text_of)  # a photo's text, read once
+def _text_about(photo: Photo) -> list[TextLine]:
+    """Return the lines in a photo, surest first, whatever they stand on."""
+    return read_text(photo.pixels)
+
+
+text_once = once_a_photo(_text_of)  # the text on a photo's product, read once
+text_about_once = once_a_photo(_text_about)  # and that of the whole photo
 
 
 def _look(pixels: Pixels) -> list[TextLine]:

@@ -13,6 +13,7 @@ from schemas.records import (
     Pixels,
     Refusal,
     RestoreInstruction,
+    Verdict,
 )
 
 Item = TypeVar("Item")
@@ -49,6 +50,25 @@ class RestoreQuestion:
     target: Photo
     mask: Mask
     instruction: EditInstruction
+
+
+@dataclass(frozen=True)
+class JudgeQuestion:
+    """Is this quadruplet right: was done what was asked for, only there, and do the words lead back?"""
+
+    quadruplet_id: str
+    input: Pixels
+    reference: Photo
+    target: Photo
+    mask: Mask
+    instruction: EditInstruction
+    restoration: str
+
+
+class Judge(Protocol):
+    """An engine that judges what was written and edited, as a `Writer` answers."""
+
+    def judge_quadruplets(self, questions: Sequence[JudgeQuestion]) -> "list[Verdict | Refusal | EngineFailure]": ...
 
 
 class Writer(Protocol):

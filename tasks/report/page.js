@@ -335,12 +335,14 @@
     const open = facts.timings.find(worked);
     byId("runs").append(...facts.timings.map(run => {
       const clock = sum(run.steps.map(step => step.seconds)), most = Math.max(1e-9, ...run.steps.map(step => step.seconds));
+      const asked = run.steps.some(step => step.requests);
+      const cost = step => asked ? [step.requests, step.retries, step.tokens_in, step.tokens_out].map(n => n ? whole(n) : "–") : [];
       const rows = run.steps.map(step => make("tr", {}, make("th", { scope: "row" }, step.stage),
         ...[whole(step.items), whole(step.refused), whole(step.failed), seconds(step.seconds), seconds(step.work_seconds),
-          step.items && step.seconds ? number(step.items / step.seconds) : "–"].map(text => make("td", {}, text)),
+          step.items && step.seconds ? number(step.items / step.seconds) : "–", ...cost(step)].map(text => make("td", {}, text)),
         make("td", { class: "bar" }, draw("svg", { viewBox: "0 0 100 10", preserveAspectRatio: "none", "aria-hidden": "true" },
           draw("rect", { class: "side-a", width: 100 * step.seconds / most, height: 10 })))));
-      const columns = ["stage", "items", "refused", "failed", "clock", "work", "items/s", ""];
+      const columns = ["stage", "items", "refused", "failed", "clock", "work", "items/s", ...asked ? ["requests", "retries", "tokens in", "tokens out"] : [], ""];
       const what = run.steps.length ? worked(run) ? `${seconds(clock)} in its stages` : `nothing to do, ${seconds(clock)}` : "no timings on record";
       return make("details", { open: run === open }, make("summary", {}, make("b", {}, `Run ${run.run_id}`), ` ${run.at} · ${run.status} · ${what}`),
         make("div", { class: "scroll", role: "region", tabindex: 0, "aria-label": `Timings of run ${run.run_id}` }, make("table", {}, make("thead", {}, make("tr", {}, ...columns.map(text => make("th", { scope: "col" }, text)))), make("tbody", {}, ...rows))));

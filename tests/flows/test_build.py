@@ -195,7 +195,7 @@ def test_an_engine_that_is_down_fails_items_and_the_next_run_asks_them_again(
 
     lake = str(tmp_path / "lake")
     with monkeypatch.context() as patched:
-        patched.setattr(pair, "load_writer", lambda _settings: Down())
+        patched.setattr(pair, "load_writer", lambda _settings, _memory: Down())
         with pytest.raises(StageStopped, match=r"stage pair: .* failures in a row.*connection refused"):
             build(str(built.photos), lake, assignments=[*SMALL, "run.failures_in_a_row=3"], limit=6)
     failed = ask(tmp_path / "lake", "SELECT stage, reason, detail FROM failures")

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from schemas.settings import Pair
+from schemas.settings import Pair, Settings
 from tasks import catalog, ledger
 from tasks.catalog import QueryError, plan
 from tasks.lake import Lake, create_lake
@@ -33,7 +33,7 @@ def take_in(lake: Lake, run_id: str, sources: list[Row], gone: tuple[Row, ...] =
 
 
 def ask(lake: Lake, sql: str, now: Mapping[str, str] = NOW) -> list[Row]:
-    with plan(lake, now, Pair(min_same_product=0.5, min_style=0.1, min_viewpoint=0.1)) as connection:
+    with plan(lake, now, Settings(pair=Pair(min_same_product=0.5, min_style=0.1, min_viewpoint=0.1))) as connection:
         return catalog.ask(connection, sql)
 
 

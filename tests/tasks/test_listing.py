@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from schemas.errors import PhotosError
-from schemas.settings import Pair
+from schemas.settings import Settings
 from tasks.catalog import plan
 from tasks.lake import Lake, create_lake
 from tasks.listing import list_photos
@@ -255,7 +255,7 @@ def test_a_million_rows_are_listed_and_planned(tmp_path: Path) -> None:
     table = pa.table({"path": paths, "product": [path.partition("/")[0] for path in paths], "shop": ["north"] * many})
     pq.write_table(table, tmp_path / "m.parquet")
     listed = list_photos(tmp_path / "m.parquet")
-    with plan(Lake(tmp_path), {"ingest": "x"}, Pair()) as connection:
+    with plan(Lake(tmp_path), {"ingest": "x"}, Settings()) as connection:
         items = open_items(connection, "ingest", listed)
     assert len(items) == len({one.item_id for one in listed}) == many
 

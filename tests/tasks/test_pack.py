@@ -266,5 +266,7 @@ def test_a_swapped_index_is_found(lake: Lake, rows: list[Row]) -> None:
 def test_an_input_that_differs_outside_its_mask_is_found(lake: Lake) -> None:
     row = quadruplet(lake, 0)
     row["mask_sha256"] = lake.put_artifact(encode_mask(np.eye(64, 96, dtype=bool)), "png")
-    (finding,) = verify_shard(lake, vars(pack_shard(lake, [row], 95)))
+    entry = vars(pack_shard(lake, [row], 95))
+    (finding,) = verify_shard(lake, entry)
     assert "outside the mask" in finding.what
+    assert verify_shard(lake, entry, pasted=False) == []

@@ -11,13 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from tasks import block, edit, ingest, instruct, pair, restore
+from tasks import block, edit, ingest, instruct, judge, pair, restore
 
 ROOT = Path(__file__).parents[2]
 RECORDED = Path(__file__).with_name("stage_versions.json")
 
 SIGHT = ["engines/correspond.py", "engines/efficientnet.py", "engines/embed.py", "engines/foreground.py"]
-WRITER = ["engines/classical.py", "engines/words.py"]
+ASKING = ["engines/vllm.py", "engines/chat.py"]  # prompts and records are part of the fingerprint themselves
+WRITER = ["engines/classical.py", "engines/words.py", *ASKING]
 
 STAGES: dict[str, tuple[int, list[str]]] = {
     "ingest": (ingest.VERSION, ["ingest.py", "decoding.py", "photos.py"]),
@@ -32,6 +33,8 @@ STAGES: dict[str, tuple[int, list[str]]] = {
             "engines/reading.py",
             "engines/style.py",
             "engines/ocr.py",
+            "engines/addressed.py",
+            *ASKING,
             *SIGHT,
         ],
     ),
@@ -49,8 +52,20 @@ STAGES: dict[str, tuple[int, list[str]]] = {
             *SIGHT,
         ],
     ),
-    "edit": (edit.VERSION, ["edit.py", "engines/change.py", "engines/autoencoder.py", "engines/procedural"]),
+    "edit": (
+        edit.VERSION,
+        [
+            "edit.py",
+            "engines/align.py",
+            "engines/change.py",
+            "engines/autoencoder.py",
+            "engines/procedural",
+            "engines/diffusion.py",
+            "engines/images_api.py",
+        ],
+    ),
     "restore": (restore.VERSION, ["restore.py", *WRITER]),
+    "judge": (judge.VERSION, ["judge.py", *ASKING]),
 }
 
 
