@@ -1,15 +1,23 @@
 """What a vision-language model must answer, job by job. The fields' order is that in which it writes: reasons first."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from schemas.records import Category, Operation, Record
 
 Mark = Annotated[int, Field(ge=0, le=10)]
 Thousandth = Annotated[int, Field(ge=0, le=1000)]
-Sentence = Annotated[str, Field(min_length=8, max_length=300)]
-Reason = Annotated[str, Field(max_length=400)]
+
+
+def _one_line(text: Any) -> Any:
+    """Return a text on one line, without control characters: grammars let models write them."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split()) if isinstance(text, str) else text
+
+
+Line = Annotated[str, BeforeValidator(_one_line)]
+Sentence = Annotated[Line, Field(min_length=8, max_length=300)]
+Reason = Annotated[Line, Field(max_length=400)]
 
 
 class PairAnswer(Record):
@@ -25,13 +33,13 @@ class PairAnswer(Record):
 class EditAnswer(Record):
     """One edit of the target, in a box of left, top, right, bottom in thousandths of its width and height."""
 
-    subject: Annotated[str, Field(min_length=3, max_length=80)]
+    subject: Annotated[Line, Field(min_length=3, max_length=80)]
     box: Annotated[list[Thousandth], Field(min_length=4, max_length=4)]
     visible_in_reference: bool
     category: Category
     operation: Operation
-    text_before: Annotated[str, Field(max_length=80)] | None
-    text_after: Annotated[str, Field(max_length=80)] | None
+    text_before: Annotated[Line, Field(max_length=80)] | None
+    text_after: Annotated[Line, Field(max_length=80)] | None
     sentence: Sentence
 
 

@@ -8,10 +8,11 @@ import duckdb
 from pydantic import BaseModel
 
 from schemas.ledger import STAGES
-from schemas.settings import Servers, Settings
+from schemas.settings import Settings
 from tasks.catalog import rows
 from tasks.listing import Listed
 from tasks.plan import open_items
+from tasks.serving import needed
 
 # Where the lake has no answers yet to go by: seconds of work an item, and items for each item of the stage before.
 # Measured with the embedded engines on 105 real photos of 20 products at 512 px, one core (docs/quality.md).
@@ -59,16 +60,9 @@ def forecast(connection: duckdb.DuckDBPyConnection, listed: Sequence[Listed], se
 
 def gpus_of(stage: str, settings: Settings) -> int:
     """Return how many GPUs a stage holds while it runs."""
-    servers: Servers | None = None
-    match stage:
-        case "pair" | "instruct" | "restore" if settings.writer.engine == "vllm":
-            servers = settings.writer.vlm
-        case "judge":
-            servers = settings.judge.vlm
-        case "edit" if settings.edit.engine == "images-api":
-            servers = settings.edit.images_api
-        case "edit" if settings.edit.engine == "diffusers":
-            return 1
+    if stage == "edit" and settings.edit.engine == "diffusers":
+        return 1
+    servers = needed(settings, stage)
     return 0 if servers is None else servers.serve.gpus * len(servers.endpoints)
 
 

@@ -204,6 +204,8 @@ def _server(servers: Servers, host: str, port: int) -> list[str]:
         named += ["--revision", servers.revision]
     there = ["--host", host, "--port", str(port)]
     spanned = ["--tensor-parallel-size", str(serve.gpus)] if serve.gpus else []
+    # On a CPU a seeded request whose prompt is taken in pieces ends the server (vLLM 0.32)
+    fitted = ["--gpu-memory-utilization", str(serve.memory)] if serve.gpus else ["--no-enable-chunked-prefill"]
     if isinstance(servers, ImagesApi):
         omni = ["-m", "vllm_omni.entrypoints.cli.main", "serve", servers.model, "--omni"]
         return [*omni, *named, *there, *spanned, *serve.arguments]
@@ -212,7 +214,7 @@ def _server(servers: Servers, host: str, port: int) -> list[str]:
         *("-m", "vllm.entrypoints.openai.api_server", "--model", servers.model, *named, *there),
         *("--max-model-len", str(serve.context), "--limit-mm-per-prompt", pictures),
         *spanned,
-        *(("--gpu-memory-utilization", str(serve.memory)) if serve.gpus else ()),
+        *fitted,
         *serve.arguments,
     ]
 

@@ -149,10 +149,10 @@ def measure(pipeline: Any, settings: Diffusers, side: int, repetitions: int, rat
     for hook in hooks:
         hook.remove()
     a_step = statistics.median(steps[settings.steps :])
-    tflops = step_flops(pipeline, side, settings.batch) / a_step / 1e12
+    tflops = step_flops(pipeline, side, editor.batch) / a_step / 1e12  # memory may have halved the batch
     return Result(
         side=side,
-        batch=settings.batch,
+        batch=editor.batch,
         seconds_a_step=a_step,
         seconds_an_edit=statistics.median(edits[1:]) / settings.batch,
         memory_gb=_memory(device),

@@ -88,7 +88,7 @@ async def ask(
             text, finished = _content(reply)
             if finished != "stop":
                 raise ValueError(f"it stopped for {finished!r}")
-            return answer.model_validate_json(_unfenced(text))
+            return answer.model_validate(json.loads(_unfenced(text), strict=False))
         except (ValueError, ValidationError) as error:
             trouble = _first_line(error)
     raise Refusal("broken-answer", f"no answer fits {answer.__name__}: {trouble}", answer=text[:KEPT], tries=vlm.tries)

@@ -13,7 +13,7 @@ from tasks.serving import interpreter, serving
 from tests.live.tiny_vlm import make_tiny_vlm
 from tests.tasks.served import free_port
 
-CONTEXT = 2048  # tokens: pictures of the tiny model take 16 at most, words a token a byte
+CONTEXT = 10240  # tokens: pictures of the tiny model take 16 at most, words a token a byte, and prompts 5,000
 AT_ONCE = 8  # questions that the server works on at the same time
 ARGUMENTS = ["--dtype", "float32", "--enforce-eager", "--max-num-seqs", str(AT_ONCE), "--seed", "0"]
 
@@ -41,7 +41,7 @@ def tiny(folder: Path) -> Tiny:
         "endpoints": [f"http://127.0.0.1:{free_port()}/v1"],
         "in_flight": AT_ONCE,
         "image_side": 64,
-        "max_tokens": 256,
+        "max_tokens": 900,
         "serve.gpus": 0,
         "serve.context": CONTEXT,
         "serve.arguments": ARGUMENTS,

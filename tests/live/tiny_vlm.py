@@ -10,7 +10,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast, Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
-LONGEST = 4096  # tokens
+LONGEST = 12288  # tokens
 MOST_PATCHES = 16  # of 28 px, in a picture
 WIDTH = 64
 
@@ -66,7 +66,7 @@ def _tokenizer() -> PreTrainedTokenizerFast:
     by_bytes = Tokenizer(models.BPE(vocab={letter: number for number, letter in enumerate(letters)}, merges=[]))
     by_bytes.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     by_bytes.decoder = decoders.ByteLevel()
-    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
+    return PreTrainedTokenizerFast(
         tokenizer_object=by_bytes,
         eos_token=TURN_ENDS,
         pad_token=END,

@@ -95,6 +95,12 @@ def test_a_code_fence_is_taken_off(fence: str, server: Server) -> None:
     assert asked(server) == [PairAnswer(**GOOD["PairAnswer"])]
 
 
+def test_an_answer_that_breaks_its_lines_is_taken_as_one_line(server: Server) -> None:
+    told = GOOD_TEXT.replace("None that", "None\n\x07 that")
+    server.behave = lambda _request, _before: said(told)
+    assert asked(server) == [PairAnswer(**GOOD["PairAnswer"])]
+
+
 @pytest.mark.parametrize("status", [429, 500, 502, 503])
 def test_a_busy_or_broken_server_is_asked_again(status: int, server: Server) -> None:
     server.behave = lambda request, before: web.Response(status=status) if before < 2 else well(request)
