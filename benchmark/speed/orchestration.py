@@ -27,10 +27,11 @@ from rich.table import Table
 
 from benchmark.speed.stand_ins import stand_in
 from schemas.ids import stream
-from schemas.ledger import STAGES
+from schemas.ledger import STAGES as ALL_STAGES
 from schemas.settings import load_settings
 from tasks.codecs import encode_jpeg
 
+STAGES = [stage for stage in ALL_STAGES if stage != "judge"]  # by default nothing is judged
 PHOTOS_EACH = 8  # of a product: 28 pairs, and three edits of each
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
