@@ -102,13 +102,12 @@ async def _reply(
     key = digest("request", vlm.revision, asked, [part if isinstance(part, str) else part.digest for part in parts])
     known = memory.recall(key)
     if known is not None:
-        return json.loads(known)
+        return _parsed(known)
     sent = await post(vlm, "chat/completions", _body(asked, parts), MOST_BYTES)
     if len(sent.data) > MOST_BYTES:
         memory.spent(item_id, Usage(1, sent.retries + (tried > 0)))
-        return {
-            "choices": [{"message": {"content": sent.data[:KEPT].decode(errors="replace")}, "finish_reason": "length"}]
-        }
+        begun = sent.data[:KEPT].decode(errors="replace")
+        return {"choices": [{"message": {"content": begun}, "finish_reason": "length"}]}
     reply = _parsed(sent.data)
     used = reply["usage"] if isinstance(reply.get("usage"), dict) else {}
     tokens = [used.get(name) for name in ("prompt_tokens", "completion_tokens")]

@@ -168,9 +168,8 @@ async def _attempt(
 async def _session() -> aiohttp.ClientSession:
     shared = pool()
     if shared.session is None:
-        shared.session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=2)
-        )  # the endpoints' limits hold
+        # without a limit of its own, since the endpoints' hold; idle connections end before a server ends them
+        shared.session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=2))
     return shared.session
 
 

@@ -46,7 +46,8 @@ PROMPTS = Path(__file__).parents[2] / "schemas" / "prompts"
 SMALLEST, LARGEST = 0.01, 0.30  # of the photo's area, that a region may cover
 CLOSE = 2.0  # sides of the mask's box that a close-up shows
 ANSWERS: dict[str, type[Record]] = {
-    "pair": PairAnswer, "instruct": EditsAnswer, "restore": RestoreAnswer, "judge": JudgeAnswer, "rewrite": RestoreAnswer,
+    "pair": PairAnswer, "instruct": EditsAnswer, "restore": RestoreAnswer, "judge": JudgeAnswer,
+    "rewrite": RestoreAnswer,
 }  # fmt: skip
 TOLD = ("right_thing", "right_place", "nothing_told")  # the criteria that another wording can mend
 

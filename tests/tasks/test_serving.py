@@ -46,6 +46,7 @@ def test_a_command_says_what_the_settings_say() -> None:
 def test_a_cpu_and_a_folder_are_told_to_the_server(tmp_path: Path) -> None:
     vlm = Vlm(model=str(tmp_path), serve=Serve(gpus=0))
     assert "--tensor-parallel-size" not in options(vlm)
+    assert "--no-enable-chunked-prefill" in command(vlm)
     assert ".venv-vllm-cpu" in command(vlm)[0]
     assert {"VLLM_CPU_KVCACHE_SPACE", "HF_HUB_OFFLINE", "VLLM_NO_USAGE_STATS"} <= environment(vlm).keys()
 
