@@ -24,7 +24,7 @@ from tasks.manifests import Manifest, sound_manifests
 SQL = (Path(__file__).parents[1] / "schemas" / "catalog.sql").read_text()
 
 NOW = pa.schema([("stage", pa.string()), ("fingerprint", pa.string())])
-UNREADABLE = ("its ledger cannot be read", "restore that file")
+UNREADABLE = ("its ledger cannot be read", "`omnirefiner rebuild` names the damaged file: restore it")
 SPILL = "10GB"  # that a question may take of the disk
 
 CUTS = pa.schema([(name, pa.float32()) for name in ("same_product", "style", "viewpoint", "judged")])
