@@ -11,7 +11,7 @@ from schemas.ledger import STAGES
 from schemas.settings import Settings
 from tasks.catalog import rows
 from tasks.listing import Listed
-from tasks.plan import open_items
+from tasks.plan import open_items, stages_now
 from tasks.serving import needed
 
 # Where the lake has no answers yet to go by: seconds of work an item, and items for each item of the stage before.
@@ -66,17 +66,14 @@ def gpus_of(stage: str, settings: Settings) -> int:
     return 0 if servers is None else servers.serve.gpus * len(servers.endpoints)
 
 
-def stages_now(connection: duckdb.DuckDBPyConnection) -> list[str]:
-    """Return the stages that the settings ask for, in order."""
-    asked = {row["stage"] for row in rows(connection, "SELECT stage FROM settings_now")}
-    return [stage for stage in STAGES if stage in asked]
-
-
 def _rates(connection: duckdb.DuckDBPyConnection) -> Mapping[str, float]:
+    """Return the seconds an item as they were measured: under the settings in question, else under any."""
     measured = {}
     for stage in STAGES:
-        items = "count(DISTINCT (item_id, fingerprint))"
-        sql = f"SELECT sum(seconds) / {items} AS rate FROM ledger_{stage} WHERE status = 'answered'"
+        now = f"FILTER (fingerprint = (SELECT fingerprint FROM settings_now WHERE stage = '{stage}'))"
+        sql = f"""SELECT coalesce(sum(seconds) {now} / nullif(count(DISTINCT item_id) {now}, 0),
+                                  sum(seconds) / count(DISTINCT (item_id, fingerprint))) AS rate
+                  FROM ledger_{stage} WHERE status = 'answered'"""
         measured[stage] = rows(connection, sql)[0]["rate"]
     return {stage: SECONDS[stage] if rate is None else rate for stage, rate in measured.items()}
 

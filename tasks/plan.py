@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import duckdb
 
+from schemas.ledger import STAGES
 from tasks.block import block_item
 from tasks.catalog import rows
 from tasks.judge import verdict_id
@@ -41,10 +42,9 @@ def open_items(connection: duckdb.DuckDBPyConnection, stage: str, listed: Sequen
             found = {quadruplet_id(row): row for row in rows(connection, sql)}
             items = [{"item_id": item_id, **row} for item_id, row in found.items()]
         case "judge":  # so is what is judged
-            asked = "SELECT * FROM restored WHERE accepted" if _is_asked(connection, stage) else "FROM restored LIMIT 0"
             judged = [
                 {"item_id": verdict_id(row["quadruplet_id"], row["restore_instruction"]), **row}
-                for row in rows(connection, asked)
+                for row in rows(connection, "SELECT * FROM restored WHERE accepted")
             ]
             answered = _answered_ids(connection, stage)
             items = [item for item in judged if item["item_id"] not in answered]
@@ -53,8 +53,10 @@ def open_items(connection: duckdb.DuckDBPyConnection, stage: str, listed: Sequen
     return sorted(items, key=lambda item: (str(item.get("target_id")), str(item["item_id"])))
 
 
-def _is_asked(connection: duckdb.DuckDBPyConnection, stage: str) -> bool:
-    return bool(rows(connection, "SELECT 1 FROM settings_now WHERE stage = ?", [stage]))
+def stages_now(connection: duckdb.DuckDBPyConnection) -> list[str]:
+    """Return the stages that the settings ask for, in order: the judge's only where they name one."""
+    asked = {row["stage"] for row in rows(connection, "SELECT stage FROM settings_now")}
+    return [stage for stage in STAGES if stage in asked]
 
 
 def _answered(stage: str) -> str:

@@ -14,7 +14,8 @@ from schemas.errors import SettingsError
 from schemas.settings import ImagesApi, Servers, Settings, Vlm
 from tasks.check import Check, Verdict
 from tasks.codecs import encode_jpeg
-from tasks.serving import MOST_PICTURES, command, headers, interpreter, models, needed
+from tasks.engines.endpoints import authorization
+from tasks.serving import MOST_PICTURES, command, interpreter, models, needed
 
 # px a token: Qwen2.5-VL merges 2 x 2 patches of 14 px; Qwen3-VL's of 16 px take fewer tokens
 TOKEN_SIDE = 28
@@ -119,7 +120,7 @@ def _ask(vlm: Vlm, endpoint: str) -> str:
         reply = httpx.post(
             f"{endpoint.rstrip('/')}/chat/completions",
             json=question,
-            headers=headers(vlm),
+            headers=authorization(vlm),
             timeout=vlm.timeout,
             trust_env=False,
         )

@@ -20,6 +20,7 @@ import httpx
 
 from schemas.errors import ServerError, SettingsError
 from schemas.settings import ImagesApi, Servers, Settings
+from tasks.engines.endpoints import authorization, key_of
 
 ROOT = Path(__file__).parents[1]
 GUARD = ROOT / "tasks" / "guard.py"
@@ -100,8 +101,8 @@ def environment(servers: Servers) -> dict[str, str]:
         found |= ON_CPU
     if Path(servers.model).is_dir():
         found["HF_HUB_OFFLINE"] = "1"  # there is nothing to ask the hub for
-    if servers.key_from and servers.key_from in os.environ:
-        found[KEY] = os.environ[servers.key_from]
+    if key_of(servers):
+        found[KEY] = key_of(servers)
     return found
 
 
@@ -111,7 +112,7 @@ def models(servers: Servers, endpoint: str) -> dict[str, dict[str, Any]]:
     Raises httpx.TransportError where it cannot be reached, ValueError where something else answers.
     """
     reply = httpx.get(
-        f"{endpoint.rstrip('/')}/models", headers=headers(servers), timeout=LONGEST_REPLY, trust_env=False
+        f"{endpoint.rstrip('/')}/models", headers=authorization(servers), timeout=LONGEST_REPLY, trust_env=False
     )
     if not reply.is_success:
         raise ValueError(f"it answers {reply.status_code} when asked for its models")
@@ -119,12 +120,6 @@ def models(servers: Servers, endpoint: str) -> dict[str, dict[str, Any]]:
         return {str(model["id"]): dict(model) for model in reply.json()["data"]}
     except (KeyError, TypeError, ValueError):
         raise ValueError("what answers there speaks another protocol than OpenAI's") from None
-
-
-def headers(servers: Servers) -> dict[str, str]:
-    """Return what a request to these servers bears beside its body."""
-    key = os.environ.get(servers.key_from, "") if servers.key_from else ""
-    return {"authorization": f"Bearer {key}"} if key else {}
 
 
 @contextmanager

@@ -5,13 +5,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from schemas.errors import LakeError
-from schemas.ledger import STAGES
 from schemas.settings import Settings
 from tasks import catalog, ledger
 from tasks.fingerprints import fingerprints
 from tasks.lake import open_lake
 from tasks.listing import Listed, changes
-from tasks.plan import open_items
+from tasks.plan import open_items, stages_now
 from tasks.summary import Summary, funnel
 
 
@@ -35,7 +34,7 @@ def settled(root: Path, settings: Settings, listed: Sequence[Listed], *, complet
         before = catalog.rows(connection, "SELECT listing, path, product, item_id FROM listed")
         if changes(listed, before, complete=complete):
             return None
-        if any(open_items(connection, stage, listed) for stage in STAGES):
+        if any(open_items(connection, stage, listed) for stage in stages_now(connection)):
             return None
     with catalog.read(lake) as connection:  # which a run that was killed at its very end has not brought up to date
         newest = catalog.rows(connection, "SELECT run_id, status FROM runs ORDER BY run_id DESC LIMIT 1")

@@ -13,9 +13,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import aiohttp
 import typer
@@ -32,6 +32,7 @@ from tasks.lake import create_lake
 from tasks.requests import Requests
 
 PHOTOS, SIDE = 64, 512
+IN_FLIGHT = [64, 256]
 ANSWER = {"differences": "none", "same_product": 9, "style": 8, "viewpoint": 7, "addresses_you": False}
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -39,7 +40,7 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 @app.command()
 def main(
-    in_flight: Annotated[list[int], typer.Option(help="Requests at once; may be given several times.")] = [64, 256],  # noqa: B006
+    in_flight: Annotated[list[int], typer.Option(help="Requests at once; may be given several times.")] = IN_FLIGHT,
     rounds: Annotated[int, typer.Option(min=1, help="As many requests as in flight, so many times.")] = 20,
     delay: Annotated[float, typer.Option(help="Seconds after which the server answers.")] = 0.2,
     serve: Annotated[bool, typer.Option(hidden=True)] = False,
@@ -81,12 +82,12 @@ def _ours(url: str, in_flight: int, requests: int) -> tuple[float, float]:
     with tempfile.TemporaryDirectory() as folder:
         memory = Requests(create_lake(Path(folder) / "lake"))
 
-        def asked(number: int) -> Awaitable[PairAnswer]:
+        def asked(number: int) -> Coroutine[Any, Any, PairAnswer]:
             sides = (pictures[number % PHOTOS], pictures[number * 7 % PHOTOS])
             return ask(vlm, ["Compare.", *sides], PairAnswer, item_id=str(number % 64), seed=number, memory=memory)
 
-        all_answers([asked(-1 - number) for number in range(in_flight)])  # type: ignore[arg-type]  # connections
-        return _timed(lambda: all_answers([asked(number) for number in range(requests)]))  # type: ignore[arg-type]
+        all_answers([asked(-1 - number) for number in range(in_flight)])  # makes the connections
+        return _timed(lambda: all_answers([asked(number) for number in range(requests)]))
 
 
 def _bare(url: str, in_flight: int, requests: int) -> tuple[float, float]:

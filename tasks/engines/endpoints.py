@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 import aiohttp
 
-from schemas.records import EngineFailure
+from schemas.records import EngineFailure, Refusal
 from schemas.settings import Servers
 
 Answer = TypeVar("Answer")
@@ -82,11 +82,19 @@ def _end(shared: Pool) -> None:
             asyncio.run_coroutine_threadsafe(shared.session.close(), shared.loop).result(timeout=1)
 
 
-def all_answers(questions: Sequence[Coroutine[Any, Any, Answer]]) -> list[Answer | BaseException]:
-    """Carry out coroutines on the pool's loop, all at once, and return what each gave or raised, in their order."""
+def all_answers(questions: Sequence[Coroutine[Any, Any, Answer]]) -> "list[Answer | Refusal | EngineFailure]":
+    """Carry out coroutines on the pool's loop, all at once; what one raises becomes its outcome, in their order."""
 
-    async def gathered() -> list[Answer | BaseException]:
-        return await asyncio.gather(*questions, return_exceptions=True)
+    async def outcome(question: Coroutine[Any, Any, Answer]) -> "Answer | Refusal | EngineFailure":
+        try:
+            return await question
+        except (Refusal, EngineFailure) as outcome:
+            return outcome
+        except Exception as error:  # an engine's bug or a broken dependency must not lose the batch
+            return EngineFailure(f"{type(error).__name__}: {error}")
+
+    async def gathered() -> "list[Answer | Refusal | EngineFailure]":
+        return await asyncio.gather(*map(outcome, questions))
 
     return asyncio.run_coroutine_threadsafe(gathered(), pool().loop).result()
 
@@ -127,7 +135,7 @@ async def post(servers: Servers, path: str, body: Body, most_bytes: int = MOST_B
         if status == 200:
             await _release(endpoint)
             return Reply(data, retries)
-        key = os.environ.get(servers.key_from or "", "")
+        key = key_of(servers)
         message = _message(data).replace(key, "(the key)") if key else _message(data)
         said = f"{endpoint.url}: {status} {message}".strip()
         if status != BUSY and status < 500:
@@ -142,14 +150,22 @@ async def post(servers: Servers, path: str, body: Body, most_bytes: int = MOST_B
     raise EngineFailure(f"{trouble}, {servers.attempts} times; look at the server, then run the same command again")
 
 
+def key_of(servers: Servers) -> str:
+    """Return the key that these servers ask for, from the environment; empty where there is none."""
+    return os.environ.get(servers.key_from, "") if servers.key_from else ""
+
+
+def authorization(servers: Servers) -> dict[str, str]:
+    """Return what a request to these servers bears beside its body."""
+    key = key_of(servers)
+    return {"authorization": f"Bearer {key}"} if key else {}
+
+
 async def _attempt(
     servers: Servers, endpoint: Endpoint, path: str, body: Body, most_bytes: int
 ) -> tuple[int, bytes, float | None]:
     """Return status, body (cut soon after `most_bytes`) and the seconds to wait that the server asks for."""
-    headers = {"content-type": "application/json"} if isinstance(body, bytes) else {}
-    key = os.environ.get(servers.key_from) if servers.key_from else None
-    if key:
-        headers["authorization"] = f"Bearer {key}"
+    headers = authorization(servers) | ({"content-type": "application/json"} if isinstance(body, bytes) else {})
     data = body if isinstance(body, bytes) else body()
     timeout = aiohttp.ClientTimeout(total=servers.timeout)
     session = await _session()

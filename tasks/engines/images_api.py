@@ -66,19 +66,13 @@ def _fields(request: EditRequest, settings: ImagesApi) -> dict[str, str]:
     }
 
 
-def _outcome(reply: Reply | BaseException, settings: ImagesApi) -> "Pixels | Refusal | EngineFailure":
-    match reply:
-        case Reply():
-            try:
-                return _decoded(reply.data)
-            except ValueError as error:
-                return EngineFailure(f"{settings.model}: its server answered with no image ({error}); look at its log")
-        case Refusal() | EngineFailure():
-            return reply
-        case Exception():
-            return EngineFailure(f"{settings.model}: {type(reply).__name__}: {reply}")
-        case _:
-            raise reply
+def _outcome(reply: Reply | Refusal | EngineFailure, settings: ImagesApi) -> "Pixels | Refusal | EngineFailure":
+    if not isinstance(reply, Reply):
+        return reply
+    try:
+        return _decoded(reply.data)
+    except ValueError as error:
+        return EngineFailure(f"{settings.model}: its server answered with no image ({error}); look at its log")
 
 
 def _decoded(data: bytes) -> Pixels:

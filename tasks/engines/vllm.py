@@ -3,12 +3,11 @@
 The prompts are the text files of schemas/prompts, one a job; what a model must answer is in schemas/answers.py.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from string import Template
-from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -38,9 +37,6 @@ from tasks.engines.endpoints import all_answers
 from tasks.engines.ocr import text_about_once, text_once
 from tasks.engines.once import once_a_photo
 from tasks.engines.vlm import EditQuestion, JudgeQuestion, PairQuestion, RestoreQuestion
-
-Question = TypeVar("Question")
-Answer = TypeVar("Answer")
 
 PROMPTS = Path(__file__).parents[2] / "schemas" / "prompts"
 SMALLEST, LARGEST = 0.01, 0.30  # of the photo's area, that a region may cover
@@ -93,7 +89,7 @@ class VlmWriter:
         """Judge each pair; one with a text that addresses the judge is refused as "addresses-the-judge", unasked."""
         spoken = [speaks(one.target) or speaks(one.reference) for one in questions]
         quiet = [question for question, said in zip(questions, spoken, strict=True) if said is None]
-        judged = iter(_each(self._pair, quiet))
+        judged = iter(all_answers([self._pair(question) for question in quiet]))
         return [
             next(judged)
             if said is None
@@ -103,13 +99,13 @@ class VlmWriter:
 
     def write_edits(self, questions: Sequence[EditQuestion]) -> "list[list[EditInstruction] | Refusal | EngineFailure]":
         """Write up to `count` edits a pair; a pair without any that holds to the rules is refused as "no-region"."""
-        return _each(self._edits, questions)
+        return all_answers([self._edits(question) for question in questions])
 
     def write_restores(
         self, questions: Sequence[RestoreQuestion]
     ) -> "list[RestoreInstruction | Refusal | EngineFailure]":
         """Write each restoration."""
-        return _each(self._restore, questions)
+        return all_answers([self._restore(question) for question in questions])
 
     async def _pair(self, question: PairQuestion) -> PairJudgement:
         known = "\n\nThe catalogue says that both show the same product: judge style and viewpoint with care."
@@ -199,28 +195,29 @@ class VlmJudge:
 
     def judge_quadruplets(self, questions: Sequence[JudgeQuestion]) -> "list[Verdict | Refusal | EngineFailure]":
         """Judge each quadruplet. The cut is applied by the catalogue; here it only decides what is written anew."""
-        return _each(self._verdict, questions)
+        return all_answers([self._verdict(question) for question in questions])
 
     async def _verdict(self, question: JudgeQuestion) -> Verdict:
-        first = await self._marks(question, question.restoration, "judge")
+        shown = self._shown(question)
+        first = await self._marks(question, shown, question.restoration, "judge")
         unsound = [name for name, mark in first.marks.items() if mark < self.cut]
         if not self.rewrite or not unsound or not set(unsound) <= set(TOLD):
             return first
         written = await ask(
             self.vlm,
-            [self._filled("rewrite", question, question.restoration, critique=first.reason), *self._shown(question)],
+            [self._filled("rewrite", question, question.restoration, critique=first.reason), *shown],
             RestoreAnswer,
             item_id=question.quadruplet_id,
             seed=_seed(self.seed, question.quadruplet_id, "rewrite"),
             memory=self.memory,
         )
-        second = await self._marks(question, written.sentence, "judge again")
+        second = await self._marks(question, shown, written.sentence, "judge again")
         return second.model_copy(update={"rewritten": written.sentence}) if second.score > first.score else first
 
-    async def _marks(self, question: JudgeQuestion, restoration: str, job: str) -> Verdict:
+    async def _marks(self, question: JudgeQuestion, shown: Sequence[Part], restoration: str, job: str) -> Verdict:
         answer = await ask(
             self.vlm,
-            [self._filled("judge", question, restoration), *self._shown(question)],
+            [self._filled("judge", question, restoration), *shown],
             JudgeAnswer,
             item_id=question.quadruplet_id,
             seed=_seed(self.seed, question.quadruplet_id, job),
@@ -242,25 +239,6 @@ class VlmJudge:
             *("REFERENCE:", _seen(self.vlm, question.reference)),
             *("CLOSE-UPS:", _close_ups(self.vlm, question.target.pixels, question.input, question.mask)),
         ]
-
-
-def _each(
-    answer: Callable[[Question], Awaitable[Answer]], questions: Sequence[Question]
-) -> "list[Answer | Refusal | EngineFailure]":
-    """Ask all questions at once; what one raises becomes its outcome."""
-
-    async def asked(question: Question) -> Answer:
-        return await answer(question)
-
-    outcomes: list[Answer | Refusal | EngineFailure] = []
-    for outcome in all_answers([asked(question) for question in questions]):
-        if isinstance(outcome, Exception) and not isinstance(outcome, (Refusal, EngineFailure)):
-            outcomes.append(EngineFailure(f"{type(outcome).__name__}: {outcome}"))
-        elif isinstance(outcome, BaseException) and not isinstance(outcome, Exception):
-            raise outcome
-        else:
-            outcomes.append(outcome)  # type: ignore[arg-type]
-    return outcomes
 
 
 def _fault(edit: EditAnswer, able: Sequence[Operation]) -> str | None:

@@ -53,15 +53,9 @@ class RestoreQuestion:
 
 
 @dataclass(frozen=True)
-class JudgeQuestion:
+class JudgeQuestion(RestoreQuestion):
     """Is this quadruplet right: was done what was asked for, only there, and do the words lead back?"""
 
-    quadruplet_id: str
-    input: Pixels
-    reference: Photo
-    target: Photo
-    mask: Mask
-    instruction: EditInstruction
     restoration: str
 
 

@@ -26,7 +26,7 @@ def server() -> Iterator[Server]:
 
 def asked(
     *servers: Server, items: int = 1, memory: Nothing | None = None, **settings: Any
-) -> list[PairAnswer | BaseException]:
+) -> list[PairAnswer | Refusal | EngineFailure]:
     """Ask the servers one question an item, all at once."""
     urls = tuple(one.url for one in servers)
     vlm = Vlm(**{"endpoints": urls, "patience": 0.5, "timeout": 2.0, "tries": 3, "attempts": 4, **settings})
