@@ -36,6 +36,22 @@ THRIFTY = {
 
 
 @contextmanager
+def prefect() -> Iterator[None]:
+    """Have a Prefect server at hand, before the flows are imported."""
+    print("Starting Prefect", file=sys.stderr)
+    try:
+        with server():
+            yield
+    except (httpx.HTTPError, RuntimeError) as error:  # what engines raise stays within their stage
+        if isinstance(error, RuntimeError) and "API" not in str(error):
+            raise
+        raise PrefectError(
+            f"prefect: its server does not answer ({str(error).rstrip('.')}); check PREFECT_API_URL and PREFECT_HOME, "
+            "or unset them for the embedded server, then run the same command again: nothing is lost"
+        ) from error
+
+
+@contextmanager
 def server() -> Iterator[None]:
     """Have flows talk to the server that Prefect is set up with, or else to one that is started here."""
     from prefect.settings import PREFECT_API_URL, temporary_settings

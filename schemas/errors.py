@@ -39,3 +39,7 @@ class VersionError(ProjectError):
 
 class StageStopped(ProjectError):
     """A stage that failed too often in a row to go on."""
+
+
+class Interrupted(BaseException):
+    """A signal to stop. No KeyboardInterrupt, for which Typer has an ending of its own."""

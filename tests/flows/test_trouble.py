@@ -225,8 +225,8 @@ def test_a_damaged_manifest_is_left_out_and_told(runner: Runner, finished: Path)
 
 
 SERVED = """
-from flows.cli import _prefect
-with _prefect():
+from flows.server import prefect
+with prefect():
     from prefect import flow, task
     @task
     def one(number):
