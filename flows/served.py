@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from subprocess import Popen
 
 from flows.progress import waiting
 from schemas.settings import Settings
@@ -19,21 +20,25 @@ def servers_on_demand(settings: Settings, logs: Path) -> Iterator[Callable[[str]
     """
     running = ExitStack()
     now: list[str] = []
+    process: Popen[bytes] | None = None
 
     def prepare(stage: str) -> None:
-        nonlocal now
+        nonlocal now, process
         if not settings.run.serve:
             return
         servers = needed(settings, stage)
         wanted = command(servers) if servers else []
         paints_here = stage == "edit" and settings.edit.engine == "diffusers"
-        if wanted == now or not (servers or paints_here):
+        lives = process is None or process.poll() is None
+        if (wanted == now and lives) or not (servers or paints_here):
             return
         running.close()
         now = []
         if servers:
             unload()  # a pipeline of this process would keep its memory
-            running.enter_context(serving(servers, logs / f"{stage}.log", waiting(f"server of {servers.model}")))
+            process = running.enter_context(
+                serving(servers, logs / f"{stage}.log", waiting(f"server of {servers.model}"))
+            )
             now = wanted
 
     with running:

@@ -84,6 +84,7 @@ class Servers(Model):
     timeout: Annotated[float, Field(gt=0)] = 300.0  # seconds for one request
     attempts: Annotated[int, Field(ge=1)] = 6  # at a request that a busy or broken server turns away
     patience: Annotated[float, Field(ge=0)] = 120.0  # seconds to wait while no endpoint can be reached
+    tries: Annotated[int, Field(ge=1, le=16)] = 3  # each with another seed, until an answer is what was asked for
     key_from: str | None = None  # environment variable that holds the key, where one is asked for
     serve: Serve = Serve()
 
@@ -104,7 +105,6 @@ class Vlm(Servers):
     image_side: Annotated[int, Field(ge=64, le=4096)] = 768  # px: longer side of the pictures it is sent
     max_tokens: Annotated[int, Field(ge=16)] = 1024  # of an answer
     temperature: Annotated[float, Field(ge=0, le=2)] = 0.2
-    tries: Annotated[int, Field(ge=1, le=16)] = 3  # each with another seed, until an answer fits its schema
 
 
 class Diffusers(Model):
@@ -164,7 +164,7 @@ class Judge(Record):
     engine: Literal["none", "vllm"] = "none"
     vlm: Vlm = Vlm()
     min_score: Unit = 0.7  # the least of a quadruplet's criteria
-    rewrite: bool = True  # a restoration that is judged wrong is written once more, and judged again
+    rewrite_below: Unit = 0.7  # words whose marks are less are written once more, and judged again; 0: never
 
 
 class Shards(Record):

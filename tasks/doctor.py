@@ -28,7 +28,7 @@ def examine(settings: Settings, lake: Path) -> Iterator[Check]:
     yield _packages()
     yield _machine(settings, lake)
     yield _engine("writer", settings.writer.engine, lambda: _load_writer(settings, lake))
-    yield _engine("editor", settings.edit.engine, lambda: _load_editor(settings))
+    yield _engine("editor", settings.edit.engine, lambda: _load_editor(settings, lake))
     yield _autoencoder(settings)
     yield from examine_servers(settings)
     yield _prefect()
@@ -81,10 +81,10 @@ def _load_writer(settings: Settings, lake: Path) -> object:
     return load_writer(settings, Requests(Lake(lake)))
 
 
-def _load_editor(settings: Settings) -> object:
+def _load_editor(settings: Settings, lake: Path) -> object:
     from tasks.engines.load import load_editor
 
-    return load_editor(settings)
+    return load_editor(settings, Requests(Lake(lake)))
 
 
 def _autoencoder(settings: Settings) -> Check:

@@ -22,6 +22,7 @@ from tasks.engines.likeness import psnr
 from tasks.engines.load import load_editor
 from tasks.lake import Lake
 from tasks.ledger import Row, answered, not_answered
+from tasks.requests import Requests
 
 VERSION = 3
 
@@ -57,6 +58,7 @@ class Measured:
 
 def edit(lake: Lake, settings: Settings, items: Sequence[Row]) -> Iterator[Row]:
     """Execute edits (item_id = edit_id, target_id, target_sha256, instruction as JSON), one row each."""
+    spent = Requests(lake)
     requests = [
         EditRequest(
             edit_id=item["item_id"],
@@ -67,11 +69,12 @@ def edit(lake: Lake, settings: Settings, items: Sequence[Row]) -> Iterator[Row]:
         )
         for item in items
     ]
-    for item, request, outcome in zip(items, requests, load_editor(settings).edit(requests), strict=True):
+    for item, request, outcome in zip(items, requests, load_editor(settings, spent).edit(requests), strict=True):
         facts = {
             "target_id": item["target_id"],
             "target_sha256": item["target_sha256"],
             "strength": request.strength,
+            **spent.columns(item["item_id"]),
         }
         if isinstance(outcome, Exception):
             yield not_answered(item["item_id"], outcome, **facts)

@@ -42,9 +42,10 @@ class Lake:
         """Return where the manifest of a version lies."""
         return self.root / "versions" / f"{version}.json"
 
-    def request(self, key: str) -> Path:
-        """Return where a server's reply lies, by the digest of the request."""
-        return self.root / "requests" / key[:2] / f"{key}.json"
+    @property
+    def requests(self) -> Path:
+        """Return where the servers' replies lie: a database, since thousands a second may come."""
+        return self.root / "requests.sqlite"
 
     @property
     def snapshot(self) -> Path:

@@ -149,7 +149,7 @@ def serving(servers: Servers, log: Path, tell: Tell | None = None) -> Iterator[s
             stdin=subprocess.PIPE,
             stdout=said,
             stderr=said,
-            env=environment(servers) | os.environ,
+            env=os.environ | environment(servers),
             start_new_session=True,  # Ctrl-C is for this process, which ends the server when it is done with it
         )
     try:

@@ -18,20 +18,20 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import aiohttp
+import cv2
 import typer
-from aiohttp import web
 from rich.console import Console
 from rich.table import Table
 
 from schemas.answers import PairAnswer
 from schemas.ids import stream
 from schemas.settings import Vlm
-from tasks.engines.chat import ask, picture
+from tasks.engines.chat import Picture, ask, picture
 from tasks.engines.endpoints import all_answers
 from tasks.lake import create_lake
 from tasks.requests import Requests
 
-PHOTOS, SIDE = 64, 512
+PHOTOS, SIDE, NOISE = 64, 512, 5.0
 IN_FLIGHT = [64, 256]
 ANSWER = {"differences": "none", "same_product": 9, "style": 8, "viewpoint": 7, "addresses_you": False}
 
@@ -74,10 +74,7 @@ def main(
 
 def _ours(url: str, in_flight: int, requests: int) -> tuple[float, float]:
     """Ask as the writer does: endpoints, schema, retries, request ledger. Returns seconds of clock and processor."""
-    pictures = [
-        picture(stream(0, number).integers(0, 256, (SIDE, SIDE, 3)).astype("uint8") // 4 + 90, SIDE)
-        for number in range(PHOTOS)
-    ]
+    pictures = [_picture(number) for number in range(PHOTOS)]
     vlm = Vlm(endpoints=(url,), in_flight=in_flight)
     with tempfile.TemporaryDirectory() as folder:
         memory = Requests(create_lake(Path(folder) / "lake"))
@@ -91,8 +88,7 @@ def _ours(url: str, in_flight: int, requests: int) -> tuple[float, float]:
 
 
 def _bare(url: str, in_flight: int, requests: int) -> tuple[float, float]:
-    size = len(picture(stream(0, 0).integers(0, 256, (SIDE, SIDE, 3)).astype("uint8") // 4 + 90, SIDE).base64)
-    body = json.dumps({"messages": [{"content": "A" * 2 * size}]}).encode()
+    body = json.dumps({"messages": [{"content": "A" * 2 * len(_picture(0).base64)}]}).encode()
 
     async def run(count: int, session: aiohttp.ClientSession) -> None:
         slots = asyncio.Semaphore(in_flight)
@@ -113,6 +109,13 @@ def _bare(url: str, in_flight: int, requests: int) -> tuple[float, float]:
     return asyncio.run(measured())
 
 
+def _picture(number: int) -> Picture:
+    """Return soft noise as it is sent; of 512 px it takes about 110 kB, as real photos of that size do."""
+    random = stream(0, number)
+    coarse = cv2.resize(random.integers(0, 256, (12, 12, 3)).astype("float32"), (SIDE, SIDE))
+    return picture((coarse + random.normal(0, NOISE, (SIDE, SIDE, 3))).clip(0, 255).astype("uint8"), SIDE)
+
+
 def _timed(work: Callable[[], object]) -> tuple[float, float]:
     start, used = time.perf_counter(), _processor()
     work()
@@ -129,21 +132,41 @@ def _serve(delay: float) -> None:
     usage = {"prompt_tokens": 1000, "completion_tokens": 60, "total_tokens": 1060}
     reply = json.dumps({"choices": [choice], "usage": usage}).encode()
 
-    async def answer(request: web.Request) -> web.Response:
-        await request.read()
-        await asyncio.sleep(delay)
-        return web.Response(body=reply, content_type="application/json")
+    answer = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(reply) + reply
 
     async def run() -> None:
-        application = web.Application(client_max_size=2**28)
-        application.router.add_post("/v1/chat/completions", answer)
-        runner = web.AppRunner(application, access_log=None)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        print(runner.addresses[0][1], flush=True)
-        await asyncio.Event().wait()
+        server = await asyncio.get_running_loop().create_server(lambda: Slow(answer, delay), "127.0.0.1", 0)
+        print(server.sockets[0].getsockname()[1], flush=True)
+        await server.serve_forever()
 
     asyncio.run(run())
+
+
+class Slow(asyncio.Protocol):
+    """One connection of the server: it counts what comes and answers late, and does nothing else that takes time."""
+
+    def __init__(self, answer: bytes, delay: float) -> None:
+        self.answer, self.delay = answer, delay
+        self.head, self.left = b"", 0
+        self.transport: asyncio.Transport
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin."""
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        """Read a head for the body's length, then count the body."""
+        if not self.left:
+            self.head += data
+            head, end, data = self.head.partition(b"\r\n\r\n")
+            if not end:
+                return
+            self.head = b""
+            self.left = int(head.lower().partition(b"content-length:")[2].split(b"\r\n")[0])
+        self.left -= len(data)
+        if not self.left:
+            asyncio.get_running_loop().call_later(self.delay, self.transport.write, self.answer)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from tasks.engines.likeness import psnr
 from tasks.engines.load import load_editor
 from tasks.lake import Lake
 from tasks.ledger import Row
+from tasks.requests import Requests
 
 STRENGTHS = (0.25, 0.5, 0.75, 1.0)
 MARGIN = 0.5  # of the region's box, about it: what likeness is looked at with
@@ -48,7 +49,7 @@ def drawn(connection: duckdb.DuckDBPyConnection, each: int, images: Sequence[str
 
 def graded(lake: Lake, settings: Settings, edits: Sequence[Row], advance: Callable[[int], None]) -> list[Graded]:
     """Execute edits at each of STRENGTHS, all else as it was; one that is refused at any of them is left out."""
-    editor = load_editor(settings)
+    editor = load_editor(settings, Requests(lake))
     done = []
     for row in edits:
         target = Photo(row["target_id"], load_photo(lake, row["target_sha256"]))

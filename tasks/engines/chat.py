@@ -98,12 +98,13 @@ async def _reply(
     vlm: Vlm, parts: Sequence[Part], answer: type[Record], *, item_id: str, seed: int, tried: int, memory: Memory
 ) -> dict[str, Any]:
     """Return the parsed reply to one request, from memory where it was given before."""
-    asked = _asked(vlm, answer, seed, tried)
-    key = digest("request", vlm.revision, asked, [part if isinstance(part, str) else part.digest for part in parts])
+    asked = _asked(vlm, seed, tried)
+    shown = [part if isinstance(part, str) else part.digest for part in parts]
+    key = digest("request", vlm.revision, asked, _format(answer).digest, shown)
     known = memory.recall(key)
     if known is not None:
         return _parsed(known)
-    sent = await post(vlm, "chat/completions", _body(asked, parts), MOST_BYTES)
+    sent = await post(vlm, "chat/completions", lambda: _body(asked, _format(answer), parts), MOST_BYTES)
     if len(sent.data) > MOST_BYTES:
         memory.spent(item_id, Usage(1, sent.retries + (tried > 0)))
         begun = sent.data[:KEPT].decode(errors="replace")
@@ -117,25 +118,34 @@ async def _reply(
     return reply
 
 
-def _asked(vlm: Vlm, answer: type[Record], seed: int, tried: int) -> dict[str, Any]:
+def _asked(vlm: Vlm, seed: int, tried: int) -> dict[str, Any]:
     return {
         "model": vlm.model,
         "temperature": max(vlm.temperature, min(0.3 * tried, 0.9)),  # at 0 another seed would change nothing
         "max_tokens": vlm.max_tokens,
         "seed": seed,
-        "response_format": _format(answer),
     }
 
 
+@dataclass(frozen=True)
+class Format:
+    """The form that an answer must have, as it is sent, made once: it is most of a request's words."""
+
+    digest: str
+    json: bytes
+
+
 @cache
-def _format(answer: type[Record]) -> dict[str, Any]:
+def _format(answer: type[Record]) -> Format:
     schema = {"name": answer.__name__, "schema": answer.model_json_schema(), "strict": True}
-    return {"type": "json_schema", "json_schema": schema}
+    form = {"type": "json_schema", "json_schema": schema}
+    return Format(digest("format", form), json.dumps(form).encode())
 
 
-def _body(asked: dict[str, Any], parts: Sequence[Part]) -> bytes:
+def _body(asked: dict[str, Any], form: Format, parts: Sequence[Part]) -> bytes:
     """Return the request's JSON, pictures put in as they are: escaping them anew would cost most of it."""
-    pieces = [json.dumps(asked)[:-1].encode(), b',"messages":[{"role":"user","content":[']
+    begun = json.dumps(asked)[:-1].encode()
+    pieces = [begun, b',"response_format":', form.json, b',"messages":[{"role":"user","content":[']
     for part in parts:
         if isinstance(part, str):
             pieces += json.dumps({"type": "text", "text": part}).encode(), b","

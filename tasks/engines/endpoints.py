@@ -13,6 +13,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
+from itertools import islice
 from typing import Any, TypeVar
 
 import aiohttp
@@ -26,7 +27,7 @@ SHORTEST, LONGEST = 0.25, 30.0  # seconds of back-off: twice as long each time, 
 BUSY = 429
 MOST_BYTES = 64 * 2**20  # of a reply
 
-Body = bytes | Callable[[], aiohttp.FormData]  # a form is made anew for each attempt
+Body = Callable[[], bytes | aiohttp.FormData]  # made for each attempt, when its place is free: JSON, or a form
 
 
 @dataclass
@@ -57,13 +58,37 @@ class Pool:
 
     loop: asyncio.AbstractEventLoop
     endpoints: dict[str, Endpoint] = field(default_factory=dict)
-    freed: dict[tuple[str, ...], asyncio.Condition] = field(default_factory=dict)  # by what is waited for
+    waiting: dict[tuple[str, ...], dict[asyncio.Future[None], None]] = field(default_factory=dict)  # in turn
     session: aiohttp.ClientSession | None = None
 
-    def of(self, servers: Servers) -> tuple[list[Endpoint], asyncio.Condition]:
-        """Return a setting's endpoints, shared with other settings that name them, and what tells of a free place."""
-        endpoints = [self.endpoints.setdefault(url, Endpoint(url)) for url in servers.endpoints]
-        return endpoints, self.freed.setdefault(servers.endpoints, asyncio.Condition())
+    def of(self, servers: Servers) -> list[Endpoint]:
+        """Return a setting's endpoints, shared with other settings that name them."""
+        return [self.endpoints.setdefault(url, Endpoint(url)) for url in servers.endpoints]
+
+    async def a_place(self, urls: tuple[str, ...], seconds: float) -> None:
+        """Wait until a place at one of these endpoints may be free, in turn, or for so many seconds."""
+        waiting, told = self.waiting.setdefault(urls, {}), self.loop.create_future()
+        waiting[told] = None
+        timer = self.loop.call_later(seconds, _tell, told)
+        try:
+            await told
+        finally:
+            timer.cancel()
+            waiting.pop(told, None)
+
+    def freed(self, url: str, *, all_of_it: bool) -> None:
+        """Tell the first who waits for an endpoint that a place is free there, or tell everybody."""
+        for urls, waiting in self.waiting.items():
+            if url in urls:
+                for told in list(waiting) if all_of_it else list(islice(waiting, 1)):
+                    _tell(told)
+                    del waiting[told]
+
+
+def _tell(told: asyncio.Future[None]) -> None:
+    """Let somebody go on who waits."""
+    if not told.done():
+        told.set_result(None)
 
 
 @cache
@@ -100,7 +125,7 @@ def all_answers(questions: Sequence[Coroutine[Any, Any, Answer]]) -> "list[Answe
 
 
 async def post(servers: Servers, path: str, body: Body, most_bytes: int = MOST_BYTES) -> Reply:
-    """POST to the least loaded of the servers until one answers with 200; `body` as JSON bytes or a form.
+    """POST to the least loaded of the servers until one answers with 200.
 
     A server that cannot be reached costs no attempt: others are asked, and when none can be reached, that is waited out
     for `servers.patience` seconds. 429, 5xx, a cut connection and a timeout cost one of `servers.attempts`, with
@@ -118,34 +143,34 @@ async def post(servers: Servers, path: str, body: Body, most_bytes: int = MOST_B
             status, data, wait = await _attempt(servers, endpoint, path, body, most_bytes)
         except (aiohttp.ClientConnectorError, aiohttp.ClientConnectorDNSError) as error:
             trouble = f"{endpoint.url} cannot be reached ({error.os_error.strerror or error})"
-            await _release(endpoint, failed=True)
+            _release(endpoint, failed=True)
             continue
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             trouble = (
                 f"{endpoint.url}: {'no answer in time' if isinstance(error, TimeoutError) else error or 'cut off'}"
             )
             turned_away += 1
-            await _release(endpoint, failed=True)
+            _release(endpoint, failed=True)
             lost_since = clock()
             continue
         except BaseException:
-            await _release(endpoint)
+            _release(endpoint)
             raise
         lost_since = clock()
         if status == 200:
-            await _release(endpoint)
+            _release(endpoint)
             return Reply(data, retries)
         key = key_of(servers)
         message = _message(data).replace(key, "(the key)") if key else _message(data)
         said = f"{endpoint.url}: {status} {message}".strip()
         if status != BUSY and status < 500:
-            await _release(endpoint)
+            _release(endpoint)
             raise EngineFailure(f"{said}; the request is wrong for this server: mend the settings")
         # busy or broken: this request stands back; a broken server is left alone as well
         trouble = said
         turned_away += 1
         pause = wait if wait is not None else _back_off(turned_away - 1)
-        await _release(endpoint, failed=status != BUSY)
+        _release(endpoint, failed=status != BUSY)
         await asyncio.sleep(pause)
     raise EngineFailure(f"{trouble}, {servers.attempts} times; look at the server, then run the same command again")
 
@@ -165,8 +190,8 @@ async def _attempt(
     servers: Servers, endpoint: Endpoint, path: str, body: Body, most_bytes: int
 ) -> tuple[int, bytes, float | None]:
     """Return status, body (cut soon after `most_bytes`) and the seconds to wait that the server asks for."""
-    headers = authorization(servers) | ({"content-type": "application/json"} if isinstance(body, bytes) else {})
-    data = body if isinstance(body, bytes) else body()
+    data = body()
+    headers = authorization(servers) | ({"content-type": "application/json"} if isinstance(data, bytes) else {})
     timeout = aiohttp.ClientTimeout(total=servers.timeout)
     session = await _session()
     async with session.post(
@@ -195,26 +220,22 @@ async def _free_endpoint(servers: Servers, until: float, trouble: str) -> Endpoi
     Raises EngineFailure where all of them are still dead at `until`.
     """
     shared = pool()
-    endpoints, freed = shared.of(servers)
-    async with freed:
-        while True:
-            now = shared.loop.time()
-            living = [one for one in endpoints if one.rests_until <= now]
-            free = [one for one in living if one.in_flight < one.limit(servers.in_flight)]
-            if free:
-                chosen = min(free, key=lambda one: one.in_flight)
-                chosen.in_flight += 1
-                return chosen
-            dead = all(one.failures for one in endpoints)
-            if dead and trouble and now >= until:
-                raise EngineFailure(f"{trouble}; start it, or mend the setting 'endpoints'")
-            back = min((one.rests_until for one in endpoints if one.rests_until > now), default=now + LONGEST)
-            with suppress(TimeoutError):
-                async with asyncio.timeout(max(0.01, min(back, until if dead else back) - now)):
-                    await freed.wait()
+    endpoints = shared.of(servers)
+    while True:
+        now = shared.loop.time()
+        free = [one for one in endpoints if one.rests_until <= now and one.in_flight < one.limit(servers.in_flight)]
+        if free:
+            chosen = min(free, key=lambda one: one.in_flight)
+            chosen.in_flight += 1
+            return chosen
+        dead = all(one.failures for one in endpoints)
+        if dead and trouble and now >= until:
+            raise EngineFailure(f"{trouble}; start it, or mend the setting 'endpoints'")
+        back = min((one.rests_until for one in endpoints if one.rests_until > now), default=now + LONGEST)
+        await shared.a_place(servers.endpoints, max(0.01, min(back, until if dead else back) - now))
 
 
-async def _release(endpoint: Endpoint, *, failed: bool = False) -> None:
+def _release(endpoint: Endpoint, *, failed: bool = False) -> None:
     """Give a place back, and let an endpoint that failed rest: longer each time, once for all that failed together."""
     shared = pool()
     endpoint.in_flight -= 1
@@ -225,10 +246,7 @@ async def _release(endpoint: Endpoint, *, failed: bool = False) -> None:
     elif now >= endpoint.rests_until:
         endpoint.rests_until = now + _back_off(endpoint.failures)
         endpoint.failures += 1
-    for urls, freed in list(shared.freed.items()):
-        if endpoint.url in urls:
-            async with freed:
-                freed.notify_all() if back else freed.notify()
+    shared.freed(endpoint.url, all_of_it=back)
 
 
 def _back_off(times: int) -> float:

@@ -1,5 +1,6 @@
 """The editor `images-api`: a model behind servers that speak OpenAI's images API, as vllm-omni does."""
 
+import asyncio
 import base64
 import io
 import json
@@ -14,8 +15,9 @@ from PIL import Image
 from schemas.ids import stream
 from schemas.records import EngineFailure, Pixels, Refusal
 from schemas.settings import ImagesApi
+from tasks.engines.chat import KEPT, Memory, Usage
 from tasks.engines.editor import EditRequest
-from tasks.engines.endpoints import Reply, all_answers, post
+from tasks.engines.endpoints import all_answers, post
 
 PATH = "images/edits"
 FORMATS = ("PNG", "JPEG", "WEBP")
@@ -26,30 +28,48 @@ MOST_PIXELS = 2**24  # of an answer: the largest bucket has 5 million
 class ImagesApiEditor:
     """An `Editor` that sends each photo with its sentence to one of the servers, all of a batch at once.
 
-    What no server answers, or answers with something that is no image, is an `EngineFailure`.
+    What no server answers is an `EngineFailure`; an answer that is no image is asked for again under another seed, and
+    then a `Refusal` "broken-answer". `memory` counts what an edit cost.
     """
 
     settings: ImagesApi
+    memory: Memory
 
     def edit(self, requests: Sequence[EditRequest]) -> "list[Pixels | Refusal | EngineFailure]":
         """Return for each request the whole edited photo, uint8 (H, W, 3), in the size that the model paints."""
-        replies = all_answers([self._ask(request) for request in requests])
-        return [_outcome(reply, self.settings) for reply in replies]
+        return all_answers([self._edited(request, _png(request.target.pixels)) for request in requests])
 
-    async def _ask(self, request: EditRequest) -> Reply:
-        png = io.BytesIO()
-        Image.fromarray(request.target.pixels).save(png, "PNG", compress_level=1)
-        fields = _fields(request, self.settings)
+    async def _edited(self, request: EditRequest, png: bytes) -> Pixels:
+        trouble, said = "", b""
+        for tried in range(self.settings.tries):
+            fields = _fields(request, self.settings, tried)
 
-        def form() -> aiohttp.FormData:
-            data = aiohttp.FormData(fields)
-            data.add_field("image", png.getvalue(), filename="target.png", content_type="image/png")
-            return data
+            def form(fields: dict[str, str] = fields) -> aiohttp.FormData:
+                data = aiohttp.FormData(fields)
+                data.add_field("image", png, filename="target.png", content_type="image/png")
+                return data
 
-        return await post(self.settings, PATH, form)
+            reply = await post(self.settings, PATH, form)
+            self.memory.spent(request.edit_id, Usage(1, reply.retries + (tried > 0)))
+            try:
+                return await asyncio.to_thread(_decoded, reply.data)
+            except ValueError as error:
+                trouble, said = str(error), reply.data[:KEPT]
+        raise Refusal(
+            "broken-answer",
+            f"{self.settings.model}: its server answered with no image: {trouble}",
+            answer=said.decode(errors="replace"),
+            tries=self.settings.tries,
+        )
 
 
-def _fields(request: EditRequest, settings: ImagesApi) -> dict[str, str]:
+def _png(pixels: Pixels) -> bytes:
+    data = io.BytesIO()
+    Image.fromarray(pixels).save(data, "PNG", compress_level=1)
+    return data.getvalue()
+
+
+def _fields(request: EditRequest, settings: ImagesApi, tried: int) -> dict[str, str]:
     height, width = request.target.pixels.shape[:2]
     # Qwen's models guide only where a negative prompt is given as well; FLUX's have their guidance built in
     qwen = "qwen" in settings.model.lower()
@@ -60,19 +80,10 @@ def _fields(request: EditRequest, settings: ImagesApi) -> dict[str, str]:
         "size": f"{width}x{height}",
         "n": "1",
         "response_format": "b64_json",
-        "seed": str(stream(request.seed, request.edit_id, "images-api").integers(2**31)),
+        "seed": str(stream(request.seed, request.edit_id, "images-api").integers(2**31) + tried),
         "num_inference_steps": str(settings.steps),
         **(scale if qwen else {"guidance_scale": str(settings.guidance)}),
     }
-
-
-def _outcome(reply: Reply | Refusal | EngineFailure, settings: ImagesApi) -> "Pixels | Refusal | EngineFailure":
-    if not isinstance(reply, Reply):
-        return reply
-    try:
-        return _decoded(reply.data)
-    except ValueError as error:
-        return EngineFailure(f"{settings.model}: its server answered with no image ({error}); look at its log")
 
 
 def _decoded(data: bytes) -> Pixels:

@@ -48,7 +48,7 @@ def load_judge(settings: Settings, memory: Memory) -> Judge:
             from tasks.engines.vllm import VlmJudge
 
             judge = settings.judge
-            return VlmJudge(judge.vlm, memory, judge.min_score, judge.rewrite, settings.seed)
+            return VlmJudge(judge.vlm, memory, judge.rewrite_below, settings.seed)
 
 
 def operations_of(settings: Settings) -> frozenset[Operation]:
@@ -57,8 +57,8 @@ def operations_of(settings: Settings) -> frozenset[Operation]:
     return frozenset(Operation) if able else frozenset(Operation) - {Operation.AUTOENCODE}
 
 
-def load_editor(settings: Settings) -> Editor:
-    """Return the editor that the settings name."""
+def load_editor(settings: Settings, memory: Memory) -> Editor:
+    """Return the editor that the settings name; `memory` counts what servers were asked."""
     match settings.edit.engine:
         case "procedural":
             return _procedural(settings.edit.autoencoder)
@@ -66,7 +66,9 @@ def load_editor(settings: Settings) -> Editor:
             with _LOADING:
                 return _diffusers(settings.edit.diffusers)
         case "images-api":
-            return _images_api(settings.edit.images_api)
+            from tasks.engines.images_api import ImagesApiEditor
+
+            return ImagesApiEditor(settings.edit.images_api, memory)
 
 
 def unload() -> None:
@@ -98,11 +100,10 @@ def writer_identity(settings: Settings, job: str) -> dict[str, Any]:
 
 
 def judge_identity(settings: Settings) -> dict[str, Any]:
-    """Return what decides the judge's answers: it goes into fingerprints. The cut decides what is written anew."""
+    """Return what decides the judge's answers: it goes into fingerprints. The cut only reads them."""
     judge = settings.judge
-    rewriting = {"below": judge.min_score} if judge.rewrite else None
-    jobs = ("judge", "rewrite") if judge.rewrite else ("judge",)
-    return {**_vlm_identity(judge.vlm, *jobs), "rewriting": rewriting}
+    jobs = ("judge", "rewrite") if judge.rewrite_below else ("judge",)
+    return {**_vlm_identity(judge.vlm, *jobs), "rewrite_below": judge.rewrite_below}
 
 
 def _vlm_identity(vlm: Vlm, *jobs: str) -> dict[str, Any]:
@@ -152,13 +153,6 @@ def _diffusers(settings: Diffusers) -> Editor:
     from tasks.engines.diffusion import DiffusersEditor, load_pipeline
 
     return DiffusersEditor(load_pipeline(settings), settings)
-
-
-@cache
-def _images_api(settings: ImagesApi) -> Editor:
-    from tasks.engines.images_api import ImagesApiEditor
-
-    return ImagesApiEditor(settings)
 
 
 def _model_identity(model: Diffusers | ImagesApi) -> dict[str, Any]:

@@ -3,11 +3,12 @@
 The prompts are the text files of schemas/prompts, one a job; what a model must answer is in schemas/answers.py.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from string import Template
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
@@ -36,7 +37,10 @@ from tasks.engines.chat import Memory, Part, Picture, ask, picture
 from tasks.engines.endpoints import all_answers
 from tasks.engines.ocr import text_about_once, text_once
 from tasks.engines.once import once_a_photo
-from tasks.engines.vlm import EditQuestion, JudgeQuestion, PairQuestion, RestoreQuestion
+from tasks.engines.vlm import EditQuestion, JudgeQuestion, PairQuestion, RestoreQuestion, one_by_one
+
+Question = TypeVar("Question")
+Answer = TypeVar("Answer")
 
 PROMPTS = Path(__file__).parents[2] / "schemas" / "prompts"
 SMALLEST, LARGEST = 0.01, 0.30  # of the photo's area, that a region may cover
@@ -87,33 +91,31 @@ class VlmWriter:
 
     def judge_pairs(self, questions: Sequence[PairQuestion]) -> "list[PairJudgement | Refusal | EngineFailure]":
         """Judge each pair; one with a text that addresses the judge is refused as "addresses-the-judge", unasked."""
-        spoken = [speaks(one.target) or speaks(one.reference) for one in questions]
-        quiet = [question for question, said in zip(questions, spoken, strict=True) if said is None]
-        judged = iter(all_answers([self._pair(question) for question in quiet]))
-        return [
-            next(judged)
-            if said is None
-            else Refusal("addresses-the-judge", "a text in one of the photos addresses whoever judges it", read=said)
-            for said in spoken
-        ]
+        return _answers(self._pair_parts, self._pair, questions)
 
     def write_edits(self, questions: Sequence[EditQuestion]) -> "list[list[EditInstruction] | Refusal | EngineFailure]":
         """Write up to `count` edits a pair; a pair without any that holds to the rules is refused as "no-region"."""
-        return all_answers([self._edits(question) for question in questions])
+        return _answers(self._edits_parts, self._edits, questions)
 
     def write_restores(
         self, questions: Sequence[RestoreQuestion]
     ) -> "list[RestoreInstruction | Refusal | EngineFailure]":
         """Write each restoration."""
-        return all_answers([self._restore(question) for question in questions])
+        return _answers(self._restore_parts, self._restore, questions)
 
-    async def _pair(self, question: PairQuestion) -> PairJudgement:
+    def _pair_parts(self, question: PairQuestion) -> list[Part]:
+        said = speaks(question.target) or speaks(question.reference)
+        if said is not None:
+            detail = "a text in one of the photos addresses whoever judges it"
+            raise Refusal("addresses-the-judge", detail, read=said)
         known = "\n\nThe catalogue says that both show the same product: judge style and viewpoint with care."
         asked = Template(prompt("pair")).substitute(known=known if question.known_same else "")
-        seen = _seen(self.vlm, question.target), _seen(self.vlm, question.reference)
+        return [asked, "TARGET:", _seen(self.vlm, question.target), "REFERENCE:", _seen(self.vlm, question.reference)]
+
+    async def _pair(self, question: PairQuestion, parts: Sequence[Part]) -> PairJudgement:
         answer = await ask(
             self.vlm,
-            [asked, "TARGET:", seen[0], "REFERENCE:", seen[1]],
+            parts,
             PairAnswer,
             item_id=question.pair_id,
             seed=_seed(self.seed, question.pair_id, "pair"),
@@ -131,19 +133,21 @@ class VlmWriter:
             evidence=marks,
         )
 
-    async def _edits(self, question: EditQuestion) -> list[EditInstruction]:
-        able = [operation for operation in Operation if operation in self.operations]
-        told = "\n".join(f"- {operation.value}: {WHAT_IT_DOES[operation]}." for operation in able)
+    def _edits_parts(self, question: EditQuestion) -> list[Part]:
+        told = "\n".join(f"- {operation.value}: {WHAT_IT_DOES[operation]}." for operation in self._able())
         asked = Template(prompt("instruct")).substitute(count=question.count, operations=told)
+        return [asked, "TARGET:", _seen(self.vlm, question.target), "REFERENCE:", _seen(self.vlm, question.reference)]
+
+    async def _edits(self, question: EditQuestion, parts: Sequence[Part]) -> list[EditInstruction]:
         answer = await ask(
             self.vlm,
-            [asked, "TARGET:", _seen(self.vlm, question.target), "REFERENCE:", _seen(self.vlm, question.reference)],
+            parts,
             EditsAnswer,
             item_id=question.pair_id,
             seed=_seed(self.seed, question.pair_id, "instruct"),
             memory=self.memory,
         )
-        faults = [_fault(edit, able) for edit in answer.edits]
+        faults = [_fault(edit, self._able()) for edit in answer.edits]
         sound = {edit.sentence: edit for edit, fault in zip(answer.edits, faults, strict=True) if fault is None}
         if not sound:
             found = [fault for fault in faults if fault]
@@ -152,21 +156,21 @@ class VlmWriter:
             )
         return [_instruction(edit) for edit in list(sound.values())[: question.count]]
 
-    async def _restore(self, question: RestoreQuestion) -> RestoreInstruction:
+    def _able(self) -> list[Operation]:
+        return [operation for operation in Operation if operation in self.operations]
+
+    def _restore_parts(self, question: RestoreQuestion) -> list[Part]:
         if not question.mask.any():
             raise Refusal("nothing-to-restore", "the input does not differ from the target")
         asked = Template(prompt("restore")).substitute(
             edit=question.instruction.sentence, place=words.places(words.centre_of_mask(question.mask))[0]
         )
+        return [asked, *_shown(self.vlm, question)]
+
+    async def _restore(self, question: RestoreQuestion, parts: Sequence[Part]) -> RestoreInstruction:
         answer = await ask(
             self.vlm,
-            [
-                asked,
-                *("INPUT:", picture(question.input, self.vlm.image_side)),
-                *("REFERENCE:", _seen(self.vlm, question.reference)),
-                *("TARGET:", _seen(self.vlm, question.target)),
-                *("CLOSE-UPS:", _close_ups(self.vlm, question.target.pixels, question.input, question.mask)),
-            ],
+            parts,
             RestoreAnswer,
             item_id=question.quadruplet_id,
             seed=_seed(self.seed, question.quadruplet_id, "restore"),
@@ -189,19 +193,17 @@ class VlmJudge:
 
     vlm: Vlm
     memory: Memory
-    cut: float
-    rewrite: bool
+    rewrite_below: float
     seed: int = 0
 
     def judge_quadruplets(self, questions: Sequence[JudgeQuestion]) -> "list[Verdict | Refusal | EngineFailure]":
-        """Judge each quadruplet. The cut is applied by the catalogue; here it only decides what is written anew."""
-        return all_answers([self._verdict(question) for question in questions])
+        """Judge each quadruplet; words whose marks are less than `rewrite_below` are written anew."""
+        return _answers(partial(_shown, self.vlm), self._verdict, questions)
 
-    async def _verdict(self, question: JudgeQuestion) -> Verdict:
-        shown = self._shown(question)
+    async def _verdict(self, question: JudgeQuestion, shown: Sequence[Part]) -> Verdict:
         first = await self._marks(question, shown, question.restoration, "judge")
-        unsound = [name for name, mark in first.marks.items() if mark < self.cut]
-        if not self.rewrite or not unsound or not set(unsound) <= set(TOLD):
+        unsound = [name for name, mark in first.marks.items() if mark < self.rewrite_below]
+        if not unsound or not set(unsound) <= set(TOLD):
             return first
         written = await ask(
             self.vlm,
@@ -232,13 +234,28 @@ class VlmJudge:
             edit=question.instruction.sentence, place=place, restore=restoration, **more
         )
 
-    def _shown(self, question: JudgeQuestion) -> list[Part]:
-        return [
-            *("TARGET:", _seen(self.vlm, question.target)),
-            *("INPUT:", picture(question.input, self.vlm.image_side)),
-            *("REFERENCE:", _seen(self.vlm, question.reference)),
-            *("CLOSE-UPS:", _close_ups(self.vlm, question.target.pixels, question.input, question.mask)),
-        ]
+
+def _answers(
+    made: Callable[[Question], list[Part]],
+    asked: Callable[[Question, Sequence[Part]], Coroutine[Any, Any, Answer]],
+    questions: Sequence[Question],
+) -> "list[Answer | Refusal | EngineFailure]":
+    """Make what each question sends, here, in the worker's thread; then ask all at once: the event loop only sends."""
+    parts = one_by_one(made, questions)
+    sent = [
+        asked(question, own) for question, own in zip(questions, parts, strict=True) if not isinstance(own, Exception)
+    ]
+    answers = iter(all_answers(sent))
+    return [own if isinstance(own, Exception) else next(answers) for own in parts]
+
+
+def _shown(vlm: Vlm, question: RestoreQuestion | JudgeQuestion) -> list[Part]:
+    return [
+        *("TARGET:", _seen(vlm, question.target)),
+        *("INPUT:", picture(question.input, vlm.image_side)),
+        *("REFERENCE:", _seen(vlm, question.reference)),
+        *("CLOSE-UPS:", _close_ups(vlm, question.target.pixels, question.input, question.mask)),
+    ]
 
 
 def _fault(edit: EditAnswer, able: Sequence[Operation]) -> str | None:

@@ -4,7 +4,9 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -32,6 +34,14 @@ def settings(writer: Vlm, judge: Vlm, more: Sequence[str] = ()) -> Settings:
     )
 
 
+def until(true: Callable[[], bool]) -> None:
+    for _ in range(200):
+        if true():
+            return
+        time.sleep(0.05)
+    raise AssertionError
+
+
 def test_a_server_goes_on_while_stages_ask_it_and_ends_before_another_starts(tmp_path: Path) -> None:
     writer, judge = stand_in(tmp_path, "writer"), stand_in(tmp_path, "judge")
     with servers_on_demand(settings(writer, judge), tmp_path / "logs") as prepare:
@@ -47,6 +57,20 @@ def test_a_server_goes_on_while_stages_ask_it_and_ends_before_another_starts(tmp
         prepare("restore")
         third = processes(writer)
     assert not any(alive(one) for one in (*second, *third))
+
+
+def test_a_server_that_died_meanwhile_is_started_anew_for_the_next_stage(tmp_path: Path) -> None:
+    writer = stand_in(tmp_path)
+    with servers_on_demand(settings(writer, writer), tmp_path) as prepare:
+        prepare("pair")
+        first = processes(writer)
+        for process in first:
+            with suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
+        until(lambda: not any(alive(one) for one in first))
+        prepare("restore")
+        assert processes(writer) != first
+        assert all(alive(one) for one in processes(writer))
 
 
 @pytest.mark.parametrize(("engine", "goes_on"), [("procedural", True), ("diffusers", False)])

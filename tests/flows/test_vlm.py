@@ -76,8 +76,10 @@ def test_what_the_judge_marks_down_is_a_rejection_that_names_the_criterion(
     assert 0 < len(refused) < 6
     assert refused[0] == {"reason": "reference_shows", "detail": "The reference shows the back."}
     assert summary.funnel.quadruplets == 6 - len(refused)
-    lenient = built(noise, lake, server, "judge.min_score=0.1", "judge.rewrite=false")
+    asked = len(server.asked)
+    lenient = built(noise, lake, server, "judge.min_score=0.1", "run.workers=1")
     assert lenient.funnel.quadruplets == 6
+    assert len(server.asked) == asked  # the cut only reads the marks
     without = built(noise, lake, server, "judge.engine=none")
     assert without.funnel.quadruplets == 6
 

@@ -79,7 +79,7 @@ def test_edits_and_restorations_are_written_and_judged(served: Tiny, photos: Seq
     ])  # fmt: skip
     assert len(records(restores, RestoreInstruction)) >= 1
 
-    judge = VlmJudge(served.vlm, Nothing(), cut=0.7, rewrite=True)
+    judge = VlmJudge(served.vlm, Nothing(), rewrite_below=0.7)
     verdicts = judge.judge_quadruplets([
         JudgeQuestion(str(n), photos[n].pixels // 2, photos[n + 1], photos[n], mask, INSTRUCTION, "Mend the strap.")
         for n in range(AT_ONCE)

@@ -32,7 +32,7 @@ class Painted:
 
 def outcome(lake: Lake, answer: Pixels, monkeypatch: pytest.MonkeyPatch, photo: Pixels = PHOTO, **options: Any) -> Row:
     """Return the row of an edit of `photo` that an editor answered in this way."""
-    monkeypatch.setattr(stage, "load_editor", lambda _settings: Painted(answer))
+    monkeypatch.setattr(stage, "load_editor", lambda _settings, _memory: Painted(answer))
     instruction = EditInstruction(
         task=Operation.SMEAR.task, category=Category.PATTERN, operation=Operation.SMEAR, region=REGION,
         sentence="Smear the pattern.", subject="the pattern", place="in the middle",

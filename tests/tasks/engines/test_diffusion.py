@@ -23,6 +23,7 @@ from tasks.engines.load import editor_identity, load_editor
 from tasks.lake import Lake, create_lake
 from tasks.ledger import Row
 from tests.tasks.engines import tiny_pipelines
+from tests.tasks.engines.chat_server import Nothing
 
 REGION: Polygon = ((0.25, 0.25), (0.75, 0.25), (0.75, 0.75), (0.25, 0.75))
 MAKERS = (tiny_pipelines.flux_kontext, tiny_pipelines.qwen_image_edit_plus, tiny_pipelines.flux2_klein)
@@ -98,7 +99,7 @@ def test_a_pipeline_edits_through_the_stage_and_the_same_item_is_painted_the_sam
 
 @pytest.mark.parametrize("maker", MAKERS)
 def test_the_sentence_is_what_the_pipeline_reads(saved: dict[str, Path], maker: Callable[[Path], Path]) -> None:
-    editor = load_editor(settings(saved[maker.__name__]))
+    editor = load_editor(settings(saved[maker.__name__]), Nothing())
     one, other = editor.edit([request("a", photo(1)), request("a", photo(1), "Turn the letters into hieroglyphs.")])
     assert isinstance(one, np.ndarray)
     assert isinstance(other, np.ndarray)
@@ -146,7 +147,7 @@ def test_what_is_not_a_number_is_black_and_refused_with_the_raw_edit_kept(
     lake: Lake, saved: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     using = settings(saved["flux_kontext"])
-    editor = load_editor(using)
+    editor = load_editor(using, Nothing())
     assert isinstance(editor, DiffusersEditor)
     monkeypatch.setattr(editor.pipeline.vae.decoder.conv_out, "bias", torch.nn.Parameter(torch.full((3,), torch.nan)))
     (row,) = rows(lake, using, {"a": photo(1)}).values()
@@ -157,7 +158,7 @@ def test_what_is_not_a_number_is_black_and_refused_with_the_raw_edit_kept(
 def test_workers_that_ask_at_once_share_one_pipeline(saved: dict[str, Path]) -> None:
     using = settings(saved["flux_kontext"], guidance=1.5)
     found: list[Any] = []
-    threads = [Thread(target=lambda: found.append(load_editor(using))) for _ in range(4)]
+    threads = [Thread(target=lambda: found.append(load_editor(using, Nothing()))) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -16,11 +16,13 @@ from aiohttp import web
 from PIL import Image
 
 from schemas.ids import stream
-from schemas.records import Category, EditInstruction, EngineFailure, Operation, Photo, Pixels
+from schemas.records import Category, EditInstruction, EngineFailure, Operation, Photo, Pixels, Refusal
 from schemas.settings import Edit, ImagesApi, Settings
+from tasks.engines.chat import Usage
 from tasks.engines.editor import EditRequest
 from tasks.engines.images_api import ImagesApiEditor
 from tasks.engines.load import editor_identity, load_editor
+from tests.tasks.engines.chat_server import Nothing
 
 Form = dict[str, str | bytes]
 
@@ -94,7 +96,7 @@ def request(edit_id: str, pixels: Pixels) -> EditRequest:
 
 
 def editor(server: Server, **options: Any) -> ImagesApiEditor:
-    return ImagesApiEditor(ImagesApi(endpoints=(server.url,), attempts=2, **options))
+    return ImagesApiEditor(ImagesApi(endpoints=(server.url,), attempts=2, **options), Nothing())
 
 
 def test_each_photo_is_sent_with_its_sentence_and_comes_back_edited_in_order(server: Server) -> None:
@@ -165,23 +167,34 @@ def huge() -> bytes:
         (huge(), "60000 x 60000 px"),
     ],
 )
-def test_what_is_no_image_is_a_failure(server: Server, answer: bytes, says: str) -> None:
+def test_what_is_no_image_is_asked_for_again_and_then_refused(server: Server, answer: bytes, says: str) -> None:
     server.answer = lambda _form: answer
-    (failure,) = editor(server).edit([request("a", photo(1))])
-    assert isinstance(failure, EngineFailure)
-    assert says in str(failure)
+    (refusal,) = editor(server).edit([request("a", photo(1))])
+    assert isinstance(refusal, Refusal)
+    assert refusal.reason == "broken-answer"
+    assert says in refusal.detail
+    assert "b64_json" in refusal.evidence["answer"]
+    assert len({form["seed"] for form in server.forms}) == len(server.forms) == 3
 
 
-def test_an_answer_without_an_image_is_a_failure(server: Server) -> None:
+def test_an_answer_without_an_image_is_refused(server: Server) -> None:
     server.empty = True
-    (failure,) = editor(server).edit([request("a", photo(1))])
-    assert isinstance(failure, EngineFailure)
-    assert "answered with no image" in str(failure)
+    (refusal,) = editor(server).edit([request("a", photo(1))])
+    assert isinstance(refusal, Refusal)
+    assert "answered with no image" in refusal.detail
+
+
+def test_one_broken_image_costs_one_more_request_and_is_counted(server: Server) -> None:
+    server.answer = lambda _form: png(photo(1)) if len(server.forms) > 1 else b"no picture"
+    memory = Nothing()
+    (answer,) = ImagesApiEditor(ImagesApi(endpoints=(server.url,)), memory).edit([request("a", photo(1))])
+    assert isinstance(answer, np.ndarray)
+    assert memory.usage == {"a": Usage(requests=2, retries=1)}
 
 
 def test_the_settings_name_it_and_where_it_is_served_decides_no_answer() -> None:
     here, there = (Settings(edit=Edit(engine="images-api", images_api=ImagesApi(endpoints=(url,))))
                    for url in ("http://a/v1", "http://b/v1"))  # fmt: skip
-    assert isinstance(load_editor(here), ImagesApiEditor)
+    assert isinstance(load_editor(here, Nothing()), ImagesApiEditor)
     assert editor_identity(here) == editor_identity(there)
     assert editor_identity(here)["model"] == "Qwen/Qwen-Image-Edit-2511"

@@ -153,7 +153,7 @@ def test_a_restoration_is_asked_with_the_place_as_the_viewer_sees_it(server: Ser
 
 
 def judged(server: Server, memory: Nothing | None = None) -> Verdict:
-    judge = VlmJudge(Vlm(endpoints=(server.url,), image_side=64), memory or Nothing(), cut=0.7, rewrite=True)
+    judge = VlmJudge(Vlm(endpoints=(server.url,), image_side=64), memory or Nothing(), rewrite_below=0.7)
     (verdict,) = judge.judge_quadruplets([JUDGE])
     assert isinstance(verdict, Verdict)
     return verdict
