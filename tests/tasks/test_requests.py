@@ -41,9 +41,12 @@ def test_nothing_is_lost_to_a_kill(tmp_path: Path) -> None:
 
 def test_many_threads_keep_at_once(tmp_path: Path) -> None:
     lake = create_lake(tmp_path / "lake")
-    threads = [
-        Thread(target=lambda own=own: [Requests(lake).keep(f"{own} {n}", b"{}") for n in range(50)]) for own in range(4)
-    ]
+
+    def keep(own: int) -> None:
+        for number in range(50):
+            Requests(lake).keep(f"{own} {number}", b"{}")
+
+    threads = [Thread(target=keep, args=[own]) for own in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
