@@ -38,7 +38,7 @@ demo: setup
 	$(BIN)/omnirefiner demo
 
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: setup
 	$(BIN)/ruff check .
