@@ -21,7 +21,7 @@ from tasks.lake import Lake, open_lake
 from tasks.ledger import Row
 from tasks.manifests import Manifest, manifests, read_manifest
 from tasks.pack import Shard, pack_shard
-from tasks.versions import is_cut_short, kept_shards, members, refuse_name, write_manifest
+from tasks.versions import is_cut_short, kept_shards, members, must_go, refuse_name, write_manifest
 
 
 @flow(name="publish", flow_run_name="publish {version}", persist_result=False, validate_parameters=False)
@@ -30,7 +30,8 @@ def publish(version: str, lake: str = "lake", assignments: Sequence[str] = ()) -
 
     `assignments` of `shards` and `run` go on top of the settings that the run recorded.
 
-    Shards of the newest version that would be packed the same today are kept; the rest is packed anew.
+    Shards of the newest version are kept where enough of their samples would be packed the same today; what they lack
+    is packed anew.
     """
     the_lake = open_lake(Path(lake))
     with hold(the_lake, _settings(newest_run(the_lake), assignments).run.wait_for_lake):
@@ -50,14 +51,14 @@ def publish_version(lake: Lake, version: str, assignments: Sequence[str] = ()) -
         )
     settings = _settings(run, assignments)
     with catalog.plan_of_run(lake, run) as connection:
-        samples = members(connection)
+        samples, gone = members(connection), must_go(connection)
     if not samples:
         raise VersionError(
             f"version '{version}': there are no quadruplets to publish, apart from any in the benchmark reserve; "
             "`omnirefiner status` says where they stopped"
         )
-    parent = next(reversed(manifests(lake)), None)
-    kept, unpacked = kept_shards(lake, parent, samples, settings.shards.jpeg_quality)
+    parent = next((m for m in reversed(manifests(lake)) if m["kind"] == "training"), None)
+    kept, unpacked = kept_shards(lake, parent, samples, gone, settings.shards)
     with task_runner(settings) as runner:
         packed = _pack(lake, settings, runner, unpacked)
     manifest = write_manifest(lake, version, [*kept, *packed], samples, parent, run, settings)

@@ -1,7 +1,7 @@
 -- The catalogue's views over the ledger: the same text makes the plan of a build (ledger_* read from Parquet in place)
 -- and the snapshot (ledger_* copied into tables). Given: ledger_<stage>, ledger_runs, settings_now(stage, fingerprint),
--- cuts(same_product, style, viewpoint, judged), and of the published versions ledger_versions, ledger_version_shards and
--- ledger_shard_members.
+-- cuts(same_product, style, viewpoint, judged), and of the published versions ledger_versions, ledger_version_shards,
+-- ledger_shard_members and ledger_deletions.
 -- all_* show every fingerprint; unqualified names show the answers of the newest run's settings.
 
 -- Photos ---------------------------------------------------------------------------------------------------------
@@ -221,11 +221,14 @@ FROM ledger_runs s LEFT JOIN ledger_runs f ON f.run_id = s.run_id AND f.event = 
 WHERE s.event = 'started';
 
 CREATE VIEW versions AS
-SELECT name AS version, sequence, parent, samples, bytes, shards, published_at, manifest FROM ledger_versions;
+SELECT name AS version, kind, sequence, parent, samples, bytes, shards, published_at, manifest FROM ledger_versions;
 
 CREATE VIEW shards AS
 SELECT shard_sha256, any_value(samples) AS samples, any_value(bytes) AS bytes FROM ledger_version_shards GROUP BY shard_sha256;
 
+-- Less what a version's deletion vectors name. (A shard whose vector cannot be read has no members that one could be
+-- sure of: `verify` names the vector.)
 CREATE VIEW version_members AS
 SELECT v.version, m.quadruplet_id, m.shard_sha256
-FROM ledger_version_shards v JOIN ledger_shard_members m USING (shard_sha256);
+FROM ledger_version_shards v JOIN ledger_shard_members m USING (shard_sha256)
+ANTI JOIN ledger_deletions d ON d.deleted_sha256 = v.deleted_sha256 AND d.quadruplet_id = m.quadruplet_id;

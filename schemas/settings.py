@@ -171,6 +171,7 @@ class Shards(Record):
     """How samples are laid into shards."""
 
     samples: Annotated[int, Field(ge=1, le=100_000)] = 256  # per shard
+    min_live: Unit = 0.5  # of a parent's shard that a version keeps; one that holds less of it is written anew
     jpeg_quality: Annotated[int, Field(ge=50, le=100)] = 95  # of the reference, 4:4:4
 
 

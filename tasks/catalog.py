@@ -17,6 +17,7 @@ from schemas.errors import LakeError, ProjectError
 from schemas.ledger import SCHEMAS, STAGES
 from schemas.settings import Settings
 from tasks import ledger
+from tasks.deletions import DeletionsError, deleted_keys
 from tasks.lake import Lake, swap
 from tasks.ledger import Row
 from tasks.manifests import Manifest, sound_manifests
@@ -29,13 +30,15 @@ SPILL = "10GB"  # that a question may take of the disk
 
 CUTS = pa.schema([(name, pa.float32()) for name in ("same_product", "style", "viewpoint", "judged")])
 VERSIONS = pa.schema([
-    ("name", pa.string()), ("sequence", pa.int64()), ("parent", pa.string()), ("samples", pa.int64()),
-    ("bytes", pa.int64()), ("shards", pa.int64()), ("published_at", pa.string()), ("manifest", pa.string()),
+    ("name", pa.string()), ("kind", pa.string()), ("sequence", pa.int64()), ("parent", pa.string()),
+    ("samples", pa.int64()), ("bytes", pa.int64()), ("shards", pa.int64()), ("published_at", pa.string()),
+    ("manifest", pa.string()),
 ])  # fmt: skip
 VERSION_SHARDS = pa.schema([
     ("version", pa.string()), ("shard_sha256", pa.string()), ("split_group", pa.string()), ("samples", pa.int64()),
-    ("bytes", pa.int64()),
+    ("live", pa.int64()), ("bytes", pa.int64()), ("deleted_sha256", pa.string()),
 ])  # fmt: skip
+DELETIONS = pa.schema([("deleted_sha256", pa.string()), ("quadruplet_id", pa.string())])
 
 
 class QueryError(ProjectError):
@@ -209,15 +212,22 @@ def _told(lake: Lake, what: str, next_step: str) -> Iterator[None]:
 
 def _lay_versions(connection: duckdb.DuckDBPyConnection, lake: Lake, manifests: Sequence[Manifest]) -> None:
     versions = [
-        {**{key: m[key] for key in ("name", "sequence", "parent", "samples", "bytes", "published_at")},
+        {**{key: m[key] for key in ("name", "kind", "sequence", "parent", "samples", "bytes", "published_at")},
          "shards": len(m["shards"]), "manifest": f"{m['name']}.json"}
         for m in manifests
     ]  # fmt: skip
     _table(connection, "ledger_versions", pa.Table.from_pylist(versions, schema=VERSIONS))
+    entries = [(m["name"], shard) for m in manifests for shard in m["shards"]]
+    deleted: dict[str, frozenset[str]] = {}
+    for digest, shard in {shard["deleted_sha256"]: shard for _, shard in entries if shard["deleted_sha256"]}.items():
+        with suppress(DeletionsError):  # `verify` names it
+            deleted[digest] = deleted_keys(lake, shard)
+    gone = [{"deleted_sha256": name, "quadruplet_id": key} for name, keys in deleted.items() for key in sorted(keys)]
+    _table(connection, "ledger_deletions", pa.Table.from_pylist(gone, schema=DELETIONS))
     shards = [
-        {"version": m["name"], "shard_sha256": shard["sha256"], "split_group": shard["split_group"],
-         "samples": shard["samples"], "bytes": shard["bytes"]}
-        for m in manifests for shard in m["shards"]
+        {"version": name, "shard_sha256": shard["sha256"],
+         **{key: shard[key] for key in ("split_group", "samples", "live", "bytes", "deleted_sha256")}}
+        for name, shard in entries if shard["deleted_sha256"] is None or shard["deleted_sha256"] in deleted
     ]  # fmt: skip
     _table(connection, "ledger_version_shards", pa.Table.from_pylist(shards, schema=VERSION_SHARDS))
     connection.execute("CREATE TABLE ledger_shard_members (shard_sha256 VARCHAR, quadruplet_id VARCHAR)")

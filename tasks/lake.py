@@ -38,6 +38,10 @@ class Lake:
         """Return where a shard lies; its index lies beside it, with the suffix .parquet."""
         return self.root / "shards" / f"{digest}.tar"
 
+    def deletions(self, digest: str) -> Path:
+        """Return where a deletion vector lies: the keys of a shard's samples that are not a version's."""
+        return self.root / "deletions" / f"{digest}.parquet"
+
     def manifest(self, version: str) -> Path:
         """Return where the manifest of a version lies."""
         return self.root / "versions" / f"{version}.json"

@@ -1,8 +1,8 @@
 """Manifests on disk: one JSON file a version, which seals itself with a digest."""
 
 import json
-from collections.abc import Iterator
-from typing import Annotated, Any
+from collections.abc import Iterable, Iterator
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError
 from typing_extensions import TypedDict  # before Python 3.12 pydantic takes no other
@@ -10,8 +10,9 @@ from typing_extensions import TypedDict  # before Python 3.12 pydantic takes no 
 from schemas.errors import VersionError
 from schemas.ids import digest
 from tasks.lake import Lake
+from tasks.ledger import Row
 
-SCHEMA = 1
+SCHEMA = 2
 
 LARGEST = 2**28  # bytes of a manifest; one of a million shards has less
 
@@ -27,9 +28,11 @@ class ShardEntry(TypedDict):
     sha256: Sha256
     index_sha256: Sha256
     samples: Count
+    live: Count  # samples that are the version's
     bytes: Count
     split_group: str
     jpeg_quality: Count
+    deleted_sha256: Sha256 | None  # of the deletion vector that names the others (tasks.deletions)
 
 
 class ManifestFields(TypedDict):
@@ -37,10 +40,11 @@ class ManifestFields(TypedDict):
 
     schema: int
     name: str
+    kind: Literal["training", "benchmark"]
     sequence: Count
     parent: str | None
     content: str
-    samples: Count
+    samples: Count  # live ones
     bytes: Count
     shards: list[ShardEntry]
     counts: dict[str, dict[str, Count]]
@@ -101,6 +105,11 @@ def sound_manifests(lake: Lake) -> Iterator[Manifest]:
             yield read_manifest(lake, name)
         except VersionError:
             continue
+
+
+def content_of(shards: Iterable[Row]) -> str:
+    """Return the digest of what a version holds: its shards, each with what is deleted from it."""
+    return digest(*sorted([shard["sha256"], shard["deleted_sha256"] or ""] for shard in shards))
 
 
 def seal(manifest: Manifest) -> str:

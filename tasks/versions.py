@@ -6,20 +6,23 @@ import datetime
 import json
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import replace
+from typing import Literal
 
 import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from schemas.errors import VersionError
-from schemas.ids import digest, sha256
-from schemas.settings import Settings
+from schemas.ids import sha256
+from schemas.settings import Settings, Shards
 from tasks import catalog
 from tasks.code import code_version
+from tasks.deletions import write_deletions
 from tasks.lake import Lake, put
 from tasks.ledger import Row
-from tasks.manifests import SCHEMA, Manifest, manifests, seal
+from tasks.manifests import SCHEMA, Manifest, content_of, manifests, seal
 from tasks.pack import Shard, sample_json
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -49,30 +52,40 @@ def members(connection: duckdb.DuckDBPyConnection) -> list[Row]:
     )
 
 
-def kept_shards(
-    lake: Lake, parent: Manifest | None, wanted: Sequence[Row], jpeg_quality: int
-) -> tuple[list[Shard], list[Row]]:
-    """Return the parent's shards that would be packed the same today, and the samples that none of them holds.
+def must_go(connection: duckdb.DuckDBPyConnection) -> frozenset[str]:
+    """Return the quadruplets that no shard of a next version may hold, not even behind a deletion vector."""
+    found = catalog.rows(connection, "SELECT quadruplet_id FROM all_quadruplets WHERE split_group = 'benchmark'")
+    return frozenset(row["quadruplet_id"] for row in found)
 
-    Such a shard is there, whole in size, encoded as the settings say, and each of its samples is wanted, in its split
-    group, and says what it would say now.
+
+def kept_shards(
+    lake: Lake, parent: Manifest | None, wanted: Sequence[Row], gone: Set[str], settings: Shards
+) -> tuple[list[Shard], list[Row]]:
+    """Return the parent's shards that are kept, and the wanted samples that none of them holds.
+
+    Such a shard is there, whole in size, encoded as the settings say, and holds nothing that must be gone. Enough of
+    its samples (`min_live`) are wanted, in its split group, and say what they would say now; a deletion vector names
+    the others.
     """
     missing = {row["quadruplet_id"]: row for row in wanted}
     kept: list[Shard] = []
     for entry in parent["shards"] if parent else ():
         shard = Shard(**entry)
-        keys = _keys_as_packed(lake, shard)
-        same = keys is not None and shard.jpeg_quality == jpeg_quality and all(
-            key in missing
-            and missing[key]["split_group"] == shard.split_group
-            and sha256(sample_json(missing[key])) == said
-            for key, said in keys.items()
-        )  # fmt: skip
-        if same and keys:
-            kept.append(shard)
-            for key in keys:
+        said = _keys_as_packed(lake, shard)
+        if said is None or shard.jpeg_quality != settings.jpeg_quality or not gone.isdisjoint(said):
+            continue
+        live = [key for key in said if key in missing and _as_packed(missing[key], shard, said[key])]
+        if live and len(live) >= settings.min_live * shard.samples:
+            vector = write_deletions(lake, said.keys() - set(live))
+            kept.append(replace(shard, live=len(live), deleted_sha256=vector))
+            for key in live:
                 del missing[key]
     return kept, list(missing.values())
+
+
+def _as_packed(row: Row, shard: Shard, json_sha256: str) -> bool:
+    """Say whether a shard holds a sample as it would be packed now."""
+    return bool(row["split_group"] == shard.split_group) and sha256(sample_json(row)) == json_sha256
 
 
 def _keys_as_packed(lake: Lake, shard: Shard) -> dict[str, str] | None:
@@ -96,15 +109,17 @@ def write_manifest(
     parent: Manifest | None,
     run: Row,
     settings: Settings,
+    kind: Literal["training", "benchmark"] = "training",
 ) -> Manifest:
     """Write the manifest of a version, and with it the version is there. `run` is the newest run's row."""
     listed = [vars(shard) for shard in shards]
     manifest: Manifest = {
         "schema": SCHEMA,
         "name": name,
+        "kind": kind,
         "sequence": 1 + max((int(m["sequence"]) for m in manifests(lake)), default=0),
         "parent": parent["name"] if parent else None,
-        "content": digest(*sorted(shard.sha256 for shard in shards)),
+        "content": content_of(listed),
         "samples": len(samples),
         "bytes": sum(shard.bytes for shard in shards),
         "shards": listed,
