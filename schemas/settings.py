@@ -175,6 +175,12 @@ class Shards(Record):
     jpeg_quality: Annotated[int, Field(ge=50, le=100)] = 95  # of the reference, 4:4:4
 
 
+class Publish(Record):
+    """What a version may hold."""
+
+    licences: tuple[str, ...] = ()  # of target and reference, both known; none named: any licence, or none known
+
+
 class Run(Record):
     """How the work is carried out; nothing here changes an answer."""
 
@@ -197,6 +203,7 @@ class Settings(Record):
     instruct: Instruct = Instruct()
     edit: Edit = Edit()
     shards: Shards = Shards()
+    publish: Publish = Publish()
     run: Run = Run()
 
 

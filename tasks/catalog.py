@@ -14,13 +14,13 @@ import duckdb
 import pyarrow as pa
 
 from schemas.errors import LakeError, ProjectError
-from schemas.ledger import SCHEMAS, STAGES
+from schemas.ledger import SCHEMAS
 from schemas.settings import Settings
 from tasks import ledger
 from tasks.deletions import DeletionsError, deleted_keys
 from tasks.lake import Lake, swap
 from tasks.ledger import Row
-from tasks.manifests import Manifest, sound_manifests
+from tasks.manifests import Manifest, sound_benchmarks, sound_manifests
 
 SQL = (Path(__file__).parents[1] / "schemas" / "catalog.sql").read_text()
 
@@ -38,6 +38,7 @@ VERSION_SHARDS = pa.schema([
     ("version", pa.string()), ("shard_sha256", pa.string()), ("split_group", pa.string()), ("samples", pa.int64()),
     ("live", pa.int64()), ("bytes", pa.int64()), ("deleted_sha256", pa.string()),
 ])  # fmt: skip
+MEMBERS = pa.schema([("version", pa.string()), ("quadruplet_id", pa.string())])
 DELETIONS = pa.schema([("deleted_sha256", pa.string()), ("quadruplet_id", pa.string())])
 
 
@@ -168,7 +169,7 @@ def _lay(
     *,
     copy: bool,
 ) -> None:
-    for stage in (*STAGES, "listed", "runs"):
+    for stage in SCHEMAS:
         _lay_ledger(connection, lake, stage, copy=copy)
     now = {"stage": list(fingerprints), "fingerprint": list(fingerprints.values())}
     _table(connection, "settings_now", pa.table(now, schema=NOW))
@@ -180,6 +181,7 @@ def _lay(
     }
     _table(connection, "cuts", pa.Table.from_pylist([least], schema=CUTS))
     _lay_versions(connection, lake, manifests)
+    _lay_benchmarks(connection, lake)
     connection.execute(SQL)
 
 
@@ -237,6 +239,19 @@ def _lay_versions(connection: duckdb.DuckDBPyConnection, lake: Lake, manifests: 
                 "INSERT INTO ledger_shard_members SELECT ?, key FROM read_parquet(?, hive_partitioning = false)",
                 [digest, str(lake.shard(digest).with_suffix(".parquet"))],
             )
+
+
+def _lay_benchmarks(connection: duckdb.DuckDBPyConnection, lake: Lake) -> None:
+    """Lay what benchmark versions hold or held; where some of it cannot be read, `publish` publishes nothing."""
+    members: list[Row] = []
+    for manifest in sound_benchmarks(lake):
+        for shard in manifest["shards"]:
+            with suppress(duckdb.Error, DeletionsError):
+                index = str(lake.shard(shard["sha256"]).with_suffix(".parquet"))
+                found = connection.execute("SELECT key FROM read_parquet(?, hive_partitioning = false)", [index])
+                keys = {key for (key,) in found.fetchall()} - deleted_keys(lake, shard)
+                members += [{"version": manifest["name"], "quadruplet_id": key} for key in sorted(keys)]
+    _table(connection, "ledger_benchmark_members", pa.Table.from_pylist(members, schema=MEMBERS))
 
 
 def _table(connection: duckdb.DuckDBPyConnection, name: str, table: pa.Table) -> None:

@@ -46,6 +46,10 @@ class Lake:
         """Return where the manifest of a version lies."""
         return self.root / "versions" / f"{version}.json"
 
+    def retirement(self, version: str) -> Path:
+        """Return where it says that a version is retired, if it is."""
+        return self.root / "versions" / "retired" / f"{version}.json"
+
     def request(self, key: str) -> Path:
         """Return where a server's reply lies, by the digest of the request."""
         return self.root / "requests" / key[:2] / f"{key}.json"
@@ -54,6 +58,11 @@ class Lake:
     def snapshot(self) -> Path:
         """Return where the catalogue's snapshot lies."""
         return self.root / "catalog.duckdb"
+
+    @property
+    def unneeded(self) -> Path:
+        """Return where it says what nothing needs, and since when."""
+        return self.root / "unneeded.json"
 
     @property
     def unfinished(self) -> Path:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError
@@ -48,9 +49,13 @@ class ManifestFields(TypedDict):
     bytes: Count
     shards: list[ShardEntry]
     counts: dict[str, dict[str, Count]]
+    licences: dict[str, dict[str, Count]]  # of targets and of references
+    filters: dict[str, Any] | None  # the filter set in force
     run_id: str
     settings: dict[str, Any]
     fingerprints: dict[str, str]
+    models: list[dict[str, Any]]  # with their licences
+    prompts: dict[str, str] | None  # digests by job; null where the code has changed since they were asked
     code: str
     published_at: str
     seal: str
@@ -60,12 +65,27 @@ FIELDS = TypeAdapter(ManifestFields)
 
 
 def names(lake: Lake) -> list[str]:
-    """Return the names of all published versions."""
+    """Return the names of all published versions that are not retired."""
+    return [name for name in all_names(lake) if not lake.retirement(name).exists()]
+
+
+def all_names(lake: Lake) -> list[str]:
+    """Return the names of all versions that were ever published."""
     return sorted(path.stem for path in (lake.root / "versions").glob("[!.]*.json"))
 
 
 def read_manifest(lake: Lake, name: str) -> Manifest:
-    """Return a version's manifest. Raises VersionError where there is none, or it is not as it was published."""
+    """Return a version's manifest.
+
+    Raises VersionError where there is none, it is not as it was published, or the version is retired.
+    """
+    if lake.retirement(name).exists():
+        raise VersionError(f"version '{name}': it is retired, and what it held may be gone; take another")
+    return read_any_manifest(lake, name)
+
+
+def read_any_manifest(lake: Lake, name: str) -> Manifest:
+    """Return a version's manifest, also that of a retired one. Raises VersionError as `read_manifest` does."""
     path = lake.manifest(name)
     try:
         with path.open("rb") as file:
@@ -98,13 +118,24 @@ def manifests(lake: Lake) -> list[Manifest]:
     return sorted((read_manifest(lake, name) for name in names(lake)), key=lambda manifest: manifest["sequence"])
 
 
+def all_manifests(lake: Lake) -> list[Manifest]:
+    """Return the manifests of all versions that were ever published. Raises VersionError where one is damaged."""
+    return [read_any_manifest(lake, name) for name in all_names(lake)]
+
+
 def sound_manifests(lake: Lake) -> Iterator[Manifest]:
     """Yield the manifests that are as they were published; `verify` names the others."""
     for name in names(lake):
-        try:
+        with suppress(VersionError):
             yield read_manifest(lake, name)
-        except VersionError:
-            continue
+
+
+def sound_benchmarks(lake: Lake) -> Iterator[Manifest]:
+    """Yield the manifests of benchmark versions, retired ones too: nothing of them may ever leak into training."""
+    for name in all_names(lake):
+        with suppress(VersionError):
+            if (manifest := read_any_manifest(lake, name))["kind"] == "benchmark":
+                yield manifest
 
 
 def content_of(shards: Iterable[Row]) -> str:

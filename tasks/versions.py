@@ -8,7 +8,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import replace
-from typing import Literal
+from typing import Any, Literal
 
 import duckdb
 import pyarrow as pa
@@ -19,12 +19,16 @@ from schemas.ids import sha256
 from schemas.settings import Settings, Shards
 from tasks import catalog
 from tasks.code import code_version
-from tasks.deletions import write_deletions
+from tasks.deletions import deleted_keys, write_deletions
 from tasks.lake import Lake, put
 from tasks.ledger import Row
-from tasks.manifests import SCHEMA, Manifest, content_of, manifests, seal
+from tasks.lineage import models, prompts
+from tasks.manifests import SCHEMA, Manifest, all_manifests, content_of, read_manifest, seal
 from tasks.pack import Shard, sample_json
+from tasks.shards import read_index
 
+LICENSED = "coalesce(list_contains($licences, target_licence) AND list_contains($licences, reference_licence), false)"
+UNKNOWN = "not known"  # a licence
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
@@ -32,13 +36,15 @@ def refuse_name(lake: Lake, name: str) -> None:
     """Raise VersionError where a name cannot be a version's, or is taken: versions are immutable."""
     if not NAME.fullmatch(name):
         raise VersionError(f"version '{name}': a name has letters, digits, '.', '_', '-', at most 64; choose another")
+    if lake.retirement(name).exists():
+        raise VersionError(f"version '{name}': it is retired, and its name stays taken; choose another")
     if lake.manifest(name).exists() and not is_cut_short(lake, name):
         raise VersionError(f"version '{name}': the name is taken and versions never change; choose another")
 
 
 def is_cut_short(lake: Lake, name: str) -> bool:
     """Say whether a version has its manifest and not yet its place in the catalogue, the last step of publishing."""
-    if not (lake.manifest(name).exists() and lake.snapshot.exists()):
+    if not (lake.manifest(name).exists() and lake.snapshot.exists()) or lake.retirement(name).exists():
         return False
     with catalog.read(lake) as connection:
         return not catalog.rows(connection, "SELECT 1 FROM versions WHERE version = ?", [name])
@@ -52,10 +58,29 @@ def members(connection: duckdb.DuckDBPyConnection) -> list[Row]:
     )
 
 
-def must_go(connection: duckdb.DuckDBPyConnection) -> frozenset[str]:
+def must_go(connection: duckdb.DuckDBPyConnection, licences: Sequence[str]) -> frozenset[str]:
     """Return the quadruplets that no shard of a next version may hold, not even behind a deletion vector."""
-    found = catalog.rows(connection, "SELECT quadruplet_id FROM all_quadruplets WHERE split_group = 'benchmark'")
+    found = catalog.rows(connection, "SELECT quadruplet_id FROM withdrawn")
+    if licences:
+        sql = f"SELECT quadruplet_id FROM all_quadruplets WHERE NOT ({LICENSED})"
+        found += catalog.rows(connection, sql, {"licences": list(licences)})
     return frozenset(row["quadruplet_id"] for row in found)
+
+
+def licensed(samples: Sequence[Row], licences: Sequence[str]) -> list[Row]:
+    """Return the samples of whose target and reference the licence is known, and named; all where none is named.
+
+    Raises VersionError where a named licence is nobody's: it may be misspelt.
+    """
+    known = {row[side] for row in samples for side in ("target_licence", "reference_licence")} - {None}
+    for licence in licences:
+        if licence not in known:
+            there = ", ".join(sorted(known)) or "none"
+            raise VersionError(f"licence '{licence}': no photo bears it (there are: {there}); name one of these")
+    return [
+        row for row in samples
+        if not licences or (row["target_licence"] in licences and row["reference_licence"] in licences)
+    ]  # fmt: skip
 
 
 def kept_shards(
@@ -112,21 +137,68 @@ def write_manifest(
     kind: Literal["training", "benchmark"] = "training",
 ) -> Manifest:
     """Write the manifest of a version, and with it the version is there. `run` is the newest run's row."""
-    listed = [vars(shard) for shard in shards]
-    manifest: Manifest = {
-        "schema": SCHEMA,
+    fingerprints = json.loads(run["fingerprints"])
+    return put_manifest(lake, {
         "name": name,
         "kind": kind,
-        "sequence": 1 + max((int(m["sequence"]) for m in manifests(lake)), default=0),
         "parent": parent["name"] if parent else None,
-        "content": content_of(listed),
-        "samples": len(samples),
-        "bytes": sum(shard.bytes for shard in shards),
-        "shards": listed,
+        "shards": [vars(shard) for shard in shards],
         "counts": {field: _counts(samples, field) for field in ("task", "category", "split_group")},
+        "licences": {side: _counts(samples, f"{side}_licence") for side in ("target", "reference")},
+        "filters": None,
         "run_id": run["run_id"],
         "settings": settings.model_dump(mode="json"),
-        "fingerprints": json.loads(run["fingerprints"]),
+        "fingerprints": fingerprints,
+        "models": models(settings),
+        "prompts": prompts(settings, fingerprints),
+    })  # fmt: skip
+
+
+def refuse_withdrawn(lake: Lake, connection: duckdb.DuckDBPyConnection, manifest: Manifest) -> frozenset[str]:
+    """Raise VersionError where a version holds what no next one may; return what else no next one may.
+
+    A benchmark version may hold the benchmark reserve, which is what it is made of.
+    """
+    of_reserve = "" if manifest["kind"] == "training" else "WHERE reason = 'taken-down'"
+    found = catalog.rows(
+        connection, f"SELECT quadruplet_id, min(reason) AS reason FROM withdrawn {of_reserve} GROUP BY 1"
+    )
+    gone = {row["quadruplet_id"]: row["reason"] for row in found}
+    held = Counter(
+        gone[key]
+        for entry in manifest["shards"]
+        for key in keys_of(lake, entry) - deleted_keys(lake, entry)
+        if key in gone
+    )
+    if held:
+        why = ", ".join(f"{n} {reason}" for reason, n in sorted(held.items()))
+        raise VersionError(
+            f"version '{manifest['name']}': it holds samples that no next version may ({why}); publish anew instead"
+        )
+    return frozenset(gone)
+
+
+def keys_of(lake: Lake, entry: Row) -> frozenset[str]:
+    """Return the keys of all samples in a shard (as a manifest lists it), by its index."""
+    index = lake.shard(entry["sha256"]).with_suffix(".parquet")
+    return frozenset(row["key"] for row in read_index(index, entry["samples"]))
+
+
+def write_compacted(lake: Lake, name: str, parent: Manifest, shards: Sequence[Shard]) -> Manifest:
+    """Write the manifest of a version that has the samples of its parent in other shards."""
+    return put_manifest(lake, {**parent, "name": name, "parent": parent["name"], "shards": [vars(s) for s in shards]})
+
+
+def put_manifest(lake: Lake, told: Mapping[str, Any]) -> Manifest:
+    """Complete and seal what is `told` of a version, and write it where its name is free."""
+    name, shards = told["name"], told["shards"]
+    manifest: Manifest = {
+        **{key: value for key, value in told.items() if key != "seal"},
+        "schema": SCHEMA,
+        "sequence": 1 + max((int(m["sequence"]) for m in all_manifests(lake)), default=0),
+        "content": content_of(shards),
+        "samples": sum(shard["live"] for shard in shards),
+        "bytes": sum(shard["bytes"] for shard in shards),
         "code": code_version(),
         "published_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
@@ -137,4 +209,14 @@ def write_manifest(
 
 
 def _counts(samples: Sequence[Row], field: str) -> Mapping[str, int]:
-    return dict(sorted(Counter(row[field] for row in samples).items()))
+    return dict(sorted(Counter(row[field] or UNKNOWN for row in samples).items()))
+
+
+def retire(lake: Lake, name: str, reason: str) -> None:
+    """Withdraw a version for good: nobody reads it any more, and `gc` may delete what no other version needs.
+
+    Its manifest stays, and its name stays taken.
+    """
+    read_manifest(lake, name)
+    told = {"version": name, "reason": reason, "at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")}
+    put(lake, lake.retirement(name), (json.dumps(told) + "\n").encode())
