@@ -18,26 +18,32 @@ from schemas.errors import VersionError
 from schemas.settings import Settings, with_assignments
 from tasks import catalog, ledger
 from tasks.lake import Lake, open_lake
+from tasks.leakage import leaks, refuse_leaks, refuse_unknown
 from tasks.ledger import Row
 from tasks.manifests import Manifest, manifests, read_manifest
 from tasks.pack import Shard, pack_shard
-from tasks.versions import is_cut_short, kept_shards, members, refuse_name, write_manifest
+from tasks.versions import is_cut_short, kept_shards, licensed, members, must_go, refuse_name, write_manifest
 
 
 @flow(name="publish", flow_run_name="publish {version}", persist_result=False, validate_parameters=False)
-def publish(version: str, lake: str = "lake", assignments: Sequence[str] = ()) -> Manifest:
+def publish(
+    version: str, lake: str = "lake", assignments: Sequence[str] = (), *, leave_out_leaks: bool = False
+) -> Manifest:
     """Publish what the newest run's settings answered, less the benchmark reserve; return the manifest.
 
-    `assignments` of `shards` and `run` go on top of the settings that the run recorded.
+    `assignments` of `publish`, `shards` and `run` go on top of the settings that the run recorded.
 
-    Shards of the newest version that would be packed the same today are kept; the rest is packed anew.
+    Shards of the newest version are kept where enough of their samples would be packed the same today; what they lack
+    is packed anew.
     """
     the_lake = open_lake(Path(lake))
-    with hold(the_lake, _settings(newest_run(the_lake), assignments).run.wait_for_lake):
-        return publish_version(the_lake, version, assignments)
+    with hold(the_lake, settings_of(newest_run(the_lake), assignments).run.wait_for_lake):
+        return publish_version(the_lake, version, assignments, leave_out_leaks=leave_out_leaks)
 
 
-def publish_version(lake: Lake, version: str, assignments: Sequence[str] = ()) -> Manifest:
+def publish_version(
+    lake: Lake, version: str, assignments: Sequence[str] = (), *, leave_out_leaks: bool = False
+) -> Manifest:
     """Publish as the lake's writer. A version whose publishing was cut short at the very end is completed."""
     refuse_name(lake, version)
     if is_cut_short(lake, version):
@@ -48,16 +54,23 @@ def publish_version(lake: Lake, version: str, assignments: Sequence[str] = ()) -
         raise VersionError(
             f"version '{version}': run {run['run_id']} did not finish; run its build again, then publish"
         )
-    settings = _settings(run, assignments)
+    settings = settings_of(run, assignments)
     with catalog.plan_of_run(lake, run) as connection:
-        samples = members(connection)
+        refuse_unknown(connection, lake)
+        leaking = leaks(connection)
+        if not leave_out_leaks:
+            refuse_leaks(version, leaking)
+        gone = must_go(connection, settings.publish.licences)
+        leaked = {row["quadruplet_id"] for row in leaking}
+        samples = [row for row in members(connection) if row["quadruplet_id"] not in leaked]
+    samples = licensed(samples, settings.publish.licences)
     if not samples:
         raise VersionError(
-            f"version '{version}': there are no quadruplets to publish, apart from any in the benchmark reserve; "
-            "`omnirefiner status` says where they stopped"
+            f"version '{version}': there are no quadruplets to publish, apart from any in the benchmark reserve or of "
+            "another licence; `omnirefiner status` says where they stopped"
         )
-    parent = next(reversed(manifests(lake)), None)
-    kept, unpacked = kept_shards(lake, parent, samples, settings.shards.jpeg_quality)
+    parent = next((m for m in reversed(manifests(lake)) if m["kind"] == "training"), None)
+    kept, unpacked = kept_shards(lake, parent, samples, gone, settings.shards)
     with task_runner(settings) as runner:
         packed = _pack(lake, settings, runner, unpacked)
     manifest = write_manifest(lake, version, [*kept, *packed], samples, parent, run, settings)
@@ -74,8 +87,9 @@ def newest_run(lake: Lake) -> Row:
     return run
 
 
-def _settings(run: Row, assignments: Sequence[str]) -> Settings:
-    return with_assignments(ledger.settings_of(run), assignments, ("shards", "run"))
+def settings_of(run: Row, assignments: Sequence[str]) -> Settings:
+    """Return the settings of a run, with those of publishing on top."""
+    return with_assignments(ledger.settings_of(run), assignments, ("publish", "shards", "run"))
 
 
 def _pack(lake: Lake, settings: Settings, runner: TaskRunner[Any], samples: Sequence[Row]) -> list[Shard]:

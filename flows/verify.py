@@ -15,7 +15,7 @@ from tasks import catalog
 from tasks.lake import Lake, open_lake
 from tasks.ledger import Row
 from tasks.manifests import Manifest, manifests, read_manifest
-from tasks.verify import Finding, verify_manifest, verify_shard
+from tasks.verify import Finding, verify_deletions, verify_manifest, verify_shard
 
 
 @flow(name="verify", flow_run_name="verify {version}", persist_result=False, validate_parameters=False)
@@ -29,6 +29,9 @@ def verify(version: str | None = None, lake: str = "lake") -> tuple[list[Manifes
     with catalog.read(the_lake) as connection:
         for manifest in versions:
             findings += verify_manifest(manifest, connection)
+    entries = [entry for manifest in versions for entry in manifest["shards"]]
+    for entry in {(entry["sha256"], entry["deleted_sha256"]): entry for entry in entries}.values():
+        findings += verify_deletions(the_lake, entry)
     shards = {entry["sha256"]: (entry, _pasted(manifest)) for manifest in versions for entry in manifest["shards"]}
     return versions, findings + _shards(the_lake, list(shards.values()))
 

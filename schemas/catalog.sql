@@ -1,7 +1,7 @@
 -- The catalogue's views over the ledger: the same text makes the plan of a build (ledger_* read from Parquet in place)
--- and the snapshot (ledger_* copied into tables). Given: ledger_<stage>, ledger_runs, settings_now(stage, fingerprint),
--- cuts(same_product, style, viewpoint, judged), and of the published versions ledger_versions, ledger_version_shards and
--- ledger_shard_members.
+-- and the snapshot (ledger_* copied into tables). Given: ledger_<stage>, ledger_listed, ledger_takedowns, ledger_runs, settings_now(stage, fingerprint),
+-- cuts(same_product, style, viewpoint, judged), and of the published versions ledger_versions, ledger_version_shards,
+-- ledger_shard_members and ledger_deletions, and of every benchmark version there ever was ledger_benchmark_members.
 -- all_* show every fingerprint; unqualified names show the answers of the newest run's settings.
 
 -- Photos ---------------------------------------------------------------------------------------------------------
@@ -17,6 +17,20 @@ SELECT l.path, l.image_id, l.product, l.licence, coalesce(g.split_group, l.split
        l.photo_sha256, l.phash, l.fingerprint, l.run_id, l."at"
 FROM ledger_ingest l LEFT JOIN product_groups g USING (product) WHERE l.status = 'answered';
 
+-- Photos that show the same. (None are told yet.)
+CREATE VIEW clusters AS SELECT NULL::VARCHAR AS cluster_id, NULL::VARCHAR AS image_id WHERE false;
+
+-- Photos that must no longer be used: those that takedowns name, and those that show the same.
+CREATE VIEW taken_down AS
+WITH named AS (
+    SELECT image_id, min("at") AS "at", arg_min(reason, "at") AS reason FROM ledger_takedowns GROUP BY image_id
+)
+SELECT image_id, "at", reason FROM named
+UNION ALL BY NAME
+SELECT c.image_id, min(n."at") AS "at", arg_min(n.reason, n."at") AS reason
+FROM named n JOIN clusters nc ON nc.image_id = n.image_id JOIN clusters c ON c.cluster_id = nc.cluster_id
+WHERE c.image_id NOT IN (SELECT image_id FROM named) GROUP BY c.image_id;
+
 -- What folders and manifests say now, whenever it was answered: a file that went back to what it was shows just that.
 CREATE VIEW listed AS
 SELECT listing, path, product, item_id, run_id FROM (
@@ -24,11 +38,12 @@ SELECT listing, path, product, item_id, run_id FROM (
     QUALIFY row_number() OVER (PARTITION BY listing, path, product ORDER BY run_id DESC) = 1
 ) WHERE item_id IS NOT NULL;
 
--- One row a listed file that was taken in.
+-- One row a listed file that was taken in, and was not taken down since.
 CREATE VIEW sources AS
 SELECT s.* EXCLUDE (run_id), l.run_id FROM all_sources s
 JOIN (SELECT item_id, max(run_id) AS run_id FROM listed GROUP BY item_id) l ON l.item_id = s.source_id
-SEMI JOIN settings_now ON stage = 'ingest' AND settings_now.fingerprint = s.fingerprint;
+SEMI JOIN settings_now ON stage = 'ingest' AND settings_now.fingerprint = s.fingerprint
+ANTI JOIN taken_down ON taken_down.image_id = s.image_id;
 
 -- One row a file's content. What was last said of its product holds, and of its split groups the strictest.
 CREATE VIEW images AS
@@ -179,6 +194,9 @@ UNION ALL BY NAME SELECT item_id, 'judge' AS stage, status, reason, detail, evid
 CREATE VIEW all_rejections AS
 SELECT item_id, stage, reason, detail, run_id, "at", evidence, fingerprint FROM outcomes WHERE status = 'refused'
 UNION ALL BY NAME
+SELECT i.item_id, 'ingest' AS stage, 'taken-down' AS reason, t.reason AS detail, i.run_id, t."at", i.evidence, i.fingerprint
+FROM ledger_ingest i JOIN taken_down t USING (image_id) WHERE i.status = 'answered'
+UNION ALL BY NAME
 SELECT pair_id AS item_id, 'pair' AS stage, refused_for AS reason, reason AS detail, run_id, "at", evidence, fingerprint
 FROM all_pairs WHERE NOT accepted AND status = 'answered'
 UNION ALL BY NAME
@@ -221,11 +239,48 @@ FROM ledger_runs s LEFT JOIN ledger_runs f ON f.run_id = s.run_id AND f.event = 
 WHERE s.event = 'started';
 
 CREATE VIEW versions AS
-SELECT name AS version, sequence, parent, samples, bytes, shards, published_at, manifest FROM ledger_versions;
+SELECT name AS version, kind, sequence, parent, samples, bytes, shards, published_at, manifest FROM ledger_versions;
 
 CREATE VIEW shards AS
 SELECT shard_sha256, any_value(samples) AS samples, any_value(bytes) AS bytes FROM ledger_version_shards GROUP BY shard_sha256;
 
+-- Less what a version's deletion vectors name. (A shard whose vector cannot be read has no members that one could be
+-- sure of: `verify` names the vector.)
 CREATE VIEW version_members AS
 SELECT v.version, m.quadruplet_id, m.shard_sha256
-FROM ledger_version_shards v JOIN ledger_shard_members m USING (shard_sha256);
+FROM ledger_version_shards v JOIN ledger_shard_members m USING (shard_sha256)
+ANTI JOIN ledger_deletions d ON d.deleted_sha256 = v.deleted_sha256 AND d.quadruplet_id = m.quadruplet_id;
+
+-- Benchmarks -----------------------------------------------------------------------------------------------------
+
+CREATE VIEW benchmark_photos AS
+SELECT DISTINCT b.version, b.quadruplet_id, unnest([q.target_id, q.reference_id]) AS image_id
+FROM ledger_benchmark_members b JOIN all_quadruplets q USING (quadruplet_id);
+
+-- Whatever has a photo, a product or a cluster in common with a benchmark version, its own samples among them. Of the
+-- benchmark's photos every product counts that was ever said of them; of the others the one that is said now.
+CREATE VIEW held_by_benchmarks AS
+WITH held AS (
+    SELECT version, 'source' AS "by", image_id AS what FROM benchmark_photos
+    UNION SELECT version, 'product', s.product FROM benchmark_photos JOIN all_sources s USING (image_id)
+    UNION SELECT version, 'cluster', c.cluster_id FROM benchmark_photos JOIN clusters c USING (image_id)
+), photos AS (
+    SELECT DISTINCT quadruplet_id, unnest([target_id, reference_id]) AS image_id FROM all_quadruplets
+), shown AS (
+    SELECT quadruplet_id, 'source' AS "by", image_id AS what FROM photos
+    UNION SELECT quadruplet_id, 'product', i.product FROM photos JOIN all_images i USING (image_id)
+    UNION SELECT quadruplet_id, 'cluster', c.cluster_id FROM photos JOIN clusters c USING (image_id)
+)
+SELECT shown.quadruplet_id, held.version, "by", what FROM shown JOIN held USING ("by", what);
+
+-- The samples that would leak into training: `publish` refuses them.
+CREATE VIEW leaks AS
+SELECT h.* FROM held_by_benchmarks h
+SEMI JOIN quadruplets q ON q.quadruplet_id = h.quadruplet_id AND q.accepted AND q.split_group <> 'benchmark';
+
+-- What no shard of a next version may hold, and why: a deletion vector is not enough for it.
+CREATE VIEW withdrawn AS
+SELECT DISTINCT quadruplet_id, 'taken-down' AS reason FROM all_quadruplets
+WHERE target_id IN (SELECT image_id FROM taken_down) OR reference_id IN (SELECT image_id FROM taken_down)
+UNION ALL SELECT DISTINCT quadruplet_id, 'benchmark-reserve' FROM all_quadruplets WHERE split_group = 'benchmark'
+UNION ALL SELECT DISTINCT quadruplet_id, 'in-a-benchmark' FROM held_by_benchmarks;

@@ -123,8 +123,17 @@ LISTED = pa.schema([  # one row whenever what a listing says of a path changes; 
     ("run_id", pa.string()),
 ])  # fmt: skip
 
+TAKEDOWNS = pa.schema([  # one row a photo that must no longer be used
+    ("image_id", pa.string()),  # SHA-256 of the file's bytes
+    ("asked", pa.string()),  # the path, product or id that was named
+    ("reason", pa.string()),
+    ("run_id", pa.string()),  # the newest run then
+    ("at", pa.timestamp("us", tz="UTC")),
+])  # fmt: skip
+
 SCHEMAS = {stage: pa.schema(ANSWER + own) for stage, own in OWN.items()} | {
     "listed": LISTED,
+    "takedowns": TAKEDOWNS,
     "runs": pa.schema([
         ("run_id", pa.string()),
         ("event", pa.string()),  # started | finished

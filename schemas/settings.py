@@ -171,7 +171,14 @@ class Shards(Record):
     """How samples are laid into shards."""
 
     samples: Annotated[int, Field(ge=1, le=100_000)] = 256  # per shard
+    min_live: Unit = 0.5  # of a parent's shard that a version keeps; one that holds less of it is written anew
     jpeg_quality: Annotated[int, Field(ge=50, le=100)] = 95  # of the reference, 4:4:4
+
+
+class Publish(Record):
+    """What a version may hold."""
+
+    licences: tuple[str, ...] = ()  # of target and reference, both known; none named: any licence, or none known
 
 
 class Run(Record):
@@ -203,6 +210,7 @@ class Settings(Record):
     instruct: Instruct = Instruct()
     edit: Edit = Edit()
     shards: Shards = Shards()
+    publish: Publish = Publish()
     run: Run = Run()
 
 

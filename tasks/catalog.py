@@ -14,29 +14,32 @@ import duckdb
 import pyarrow as pa
 
 from schemas.errors import LakeError, ProjectError
-from schemas.ledger import SCHEMAS, STAGES
+from schemas.ledger import SCHEMAS
 from schemas.settings import Settings
 from tasks import ledger
+from tasks.deletions import DeletionsError, deleted_keys
 from tasks.lake import Lake, swap
 from tasks.ledger import Row
-from tasks.manifests import Manifest, sound_manifests
+from tasks.manifests import Manifest, sound_benchmarks, sound_manifests
 
 SQL = (Path(__file__).parents[1] / "schemas" / "catalog.sql").read_text()
 
-LEDGERS = (*STAGES, "listed", "runs")
 NOW = pa.schema([("stage", pa.string()), ("fingerprint", pa.string())])
 UNREADABLE = ("its ledger cannot be read", "`omnirefiner rebuild` names the damaged file: restore it")
 SPILL = "10GB"  # that a question may take of the disk
 
 CUTS = pa.schema([(name, pa.float32()) for name in ("same_product", "style", "viewpoint", "judged")])
 VERSIONS = pa.schema([
-    ("name", pa.string()), ("sequence", pa.int64()), ("parent", pa.string()), ("samples", pa.int64()),
-    ("bytes", pa.int64()), ("shards", pa.int64()), ("published_at", pa.string()), ("manifest", pa.string()),
+    ("name", pa.string()), ("kind", pa.string()), ("sequence", pa.int64()), ("parent", pa.string()),
+    ("samples", pa.int64()), ("bytes", pa.int64()), ("shards", pa.int64()), ("published_at", pa.string()),
+    ("manifest", pa.string()),
 ])  # fmt: skip
 VERSION_SHARDS = pa.schema([
     ("version", pa.string()), ("shard_sha256", pa.string()), ("split_group", pa.string()), ("samples", pa.int64()),
-    ("bytes", pa.int64()),
+    ("live", pa.int64()), ("bytes", pa.int64()), ("deleted_sha256", pa.string()),
 ])  # fmt: skip
+MEMBERS = pa.schema([("version", pa.string()), ("quadruplet_id", pa.string())])
+DELETIONS = pa.schema([("deleted_sha256", pa.string()), ("quadruplet_id", pa.string())])
 
 
 class QueryError(ProjectError):
@@ -50,7 +53,7 @@ def plan(lake: Lake, fingerprints: Mapping[str, str], settings: Settings) -> duc
     with _told(lake, *UNREADABLE):
         _lay(connection, lake, fingerprints, settings, [], copy=False)
         # only now the files: each view that is made over them, or over such a view, would look into all of them
-        for stage in LEDGERS:
+        for stage in SCHEMAS:
             _lay_ledger(connection, stage, ledger.files(lake, stage), copy=False)
     return connection
 
@@ -169,7 +172,7 @@ def _lay(
     *,
     copy: bool,
 ) -> None:
-    for stage in LEDGERS:
+    for stage in SCHEMAS:
         _lay_ledger(connection, stage, ledger.files(lake, stage) if copy else [], copy=copy)
     now = {"stage": list(fingerprints), "fingerprint": list(fingerprints.values())}
     _table(connection, "settings_now", pa.table(now, schema=NOW))
@@ -181,6 +184,7 @@ def _lay(
     }
     _table(connection, "cuts", pa.Table.from_pylist([least], schema=CUTS))
     _lay_versions(connection, lake, manifests)
+    _lay_benchmarks(connection, lake)
     connection.execute(SQL)
 
 
@@ -212,15 +216,22 @@ def _told(lake: Lake, what: str, next_step: str) -> Iterator[None]:
 
 def _lay_versions(connection: duckdb.DuckDBPyConnection, lake: Lake, manifests: Sequence[Manifest]) -> None:
     versions = [
-        {**{key: m[key] for key in ("name", "sequence", "parent", "samples", "bytes", "published_at")},
+        {**{key: m[key] for key in ("name", "kind", "sequence", "parent", "samples", "bytes", "published_at")},
          "shards": len(m["shards"]), "manifest": f"{m['name']}.json"}
         for m in manifests
     ]  # fmt: skip
     _table(connection, "ledger_versions", pa.Table.from_pylist(versions, schema=VERSIONS))
+    entries = [(m["name"], shard) for m in manifests for shard in m["shards"]]
+    deleted: dict[str, frozenset[str]] = {}
+    for digest, shard in {shard["deleted_sha256"]: shard for _, shard in entries if shard["deleted_sha256"]}.items():
+        with suppress(DeletionsError):  # `verify` names it
+            deleted[digest] = deleted_keys(lake, shard)
+    gone = [{"deleted_sha256": name, "quadruplet_id": key} for name, keys in deleted.items() for key in sorted(keys)]
+    _table(connection, "ledger_deletions", pa.Table.from_pylist(gone, schema=DELETIONS))
     shards = [
-        {"version": m["name"], "shard_sha256": shard["sha256"], "split_group": shard["split_group"],
-         "samples": shard["samples"], "bytes": shard["bytes"]}
-        for m in manifests for shard in m["shards"]
+        {"version": name, "shard_sha256": shard["sha256"],
+         **{key: shard[key] for key in ("split_group", "samples", "live", "bytes", "deleted_sha256")}}
+        for name, shard in entries if shard["deleted_sha256"] is None or shard["deleted_sha256"] in deleted
     ]  # fmt: skip
     _table(connection, "ledger_version_shards", pa.Table.from_pylist(shards, schema=VERSION_SHARDS))
     connection.execute("CREATE TABLE ledger_shard_members (shard_sha256 VARCHAR, quadruplet_id VARCHAR)")
@@ -230,6 +241,19 @@ def _lay_versions(connection: duckdb.DuckDBPyConnection, lake: Lake, manifests: 
                 "INSERT INTO ledger_shard_members SELECT ?, key FROM read_parquet(?, hive_partitioning = false)",
                 [digest, str(lake.shard(digest).with_suffix(".parquet"))],
             )
+
+
+def _lay_benchmarks(connection: duckdb.DuckDBPyConnection, lake: Lake) -> None:
+    """Lay what benchmark versions hold or held; where some of it cannot be read, `publish` publishes nothing."""
+    members: list[Row] = []
+    for manifest in sound_benchmarks(lake):
+        for shard in manifest["shards"]:
+            with suppress(duckdb.Error, DeletionsError):
+                index = str(lake.shard(shard["sha256"]).with_suffix(".parquet"))
+                found = connection.execute("SELECT key FROM read_parquet(?, hive_partitioning = false)", [index])
+                keys = {key for (key,) in found.fetchall()} - deleted_keys(lake, shard)
+                members += [{"version": manifest["name"], "quadruplet_id": key} for key in sorted(keys)]
+    _table(connection, "ledger_benchmark_members", pa.Table.from_pylist(members, schema=MEMBERS))
 
 
 def _table(connection: duckdb.DuckDBPyConnection, name: str, table: pa.Table) -> None:

@@ -12,17 +12,21 @@ from tasks.lake import Lake, put
 from tasks.ledger import Row, answered, not_answered
 from tasks.listing import on_disk
 from tasks.photos import FORMATS
+from tasks.takedowns import taken_down
 
 VERSION = 3
 
 
 def ingest(lake: Lake, settings: Settings, items: Sequence[Row]) -> Iterator[Row]:
     """Take in listed files (rows of tasks.listing.Listed), one row each."""
+    barred = taken_down(lake)
     for item in items:
         facts = {key: item[key] for key in ("root", "path", "product", "licence", "extra")}
         facts["split_group"] = split_group(item["product"], settings)
         try:
             data = _read(item, int(settings.intake.max_megabytes * 1e6))
+            if (image_id := sha256(data)) in barred:
+                raise Refusal("taken-down", f"it was taken down: {barred[image_id]}", image_id=image_id)
             found = _take_in(lake, settings.intake, data)
             yield answered(item["item_id"], **facts, **found)
         except (Refusal, EngineFailure) as outcome:

@@ -38,9 +38,17 @@ class Lake:
         """Return where a shard lies; its index lies beside it, with the suffix .parquet."""
         return self.root / "shards" / f"{digest}.tar"
 
+    def deletions(self, digest: str) -> Path:
+        """Return where a deletion vector lies: the keys of a shard's samples that are not a version's."""
+        return self.root / "deletions" / f"{digest}.parquet"
+
     def manifest(self, version: str) -> Path:
         """Return where the manifest of a version lies."""
         return self.root / "versions" / f"{version}.json"
+
+    def retirement(self, version: str) -> Path:
+        """Return where it says that a version is retired, if it is."""
+        return self.root / "versions" / "retired" / f"{version}.json"
 
     @property
     def requests(self) -> Path:
@@ -51,6 +59,11 @@ class Lake:
     def snapshot(self) -> Path:
         """Return where the catalogue's snapshot lies."""
         return self.root / "catalog.duckdb"
+
+    @property
+    def unneeded(self) -> Path:
+        """Return where it says what nothing needs, and since when."""
+        return self.root / "unneeded.json"
 
     @property
     def unfinished(self) -> Path:

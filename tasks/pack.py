@@ -47,9 +47,11 @@ class Shard:
     sha256: str
     index_sha256: str
     samples: int
+    live: int  # samples that are the version's
     bytes: int
     split_group: str  # of every sample in it
     jpeg_quality: int  # of the references
+    deleted_sha256: str | None = None  # of the vector that names the samples that are not (tasks.deletions)
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,8 @@ def pack_shard(lake: Lake, quadruplets: Sequence[Row], jpeg_quality: int) -> Sha
         return Sample(row["quadruplet_id"], row["width"], row["height"], parts)
 
     digest, index_digest, size = write_shard(lake, map(sample, quadruplets))
-    return Shard(digest, index_digest, len(quadruplets), size, split_group, jpeg_quality)
+    samples = len(quadruplets)
+    return Shard(digest, index_digest, samples, samples, size, split_group, jpeg_quality)
 
 
 def write_shard(lake: Lake, samples: Iterable[Sample]) -> tuple[str, str, int]:

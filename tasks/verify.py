@@ -10,12 +10,13 @@ from pathlib import Path
 import duckdb
 import numpy as np
 
-from schemas.ids import digest, sha256
+from schemas.ids import sha256
 from schemas.records import Pixels
 from tasks.catalog import rows
+from tasks.deletions import DeletionsError, deleted_keys
 from tasks.lake import Lake
 from tasks.ledger import Row
-from tasks.manifests import Manifest
+from tasks.manifests import Manifest, content_of
 from tasks.shards import ShardError, StoredSample, decode_part, read_index, read_samples
 
 
@@ -30,10 +31,10 @@ class Finding:
 def verify_manifest(manifest: Manifest, connection: duckdb.DuckDBPyConnection) -> Iterator[Finding]:
     """Compare a manifest's sums with its own list of shards, and with the catalogue."""
     name, shards = manifest["name"], manifest["shards"]
-    if manifest["content"] != digest(*sorted(shard["sha256"] for shard in shards)):
+    if manifest["content"] != content_of(shards):
         yield Finding(f"versions/{name}.json", "its list of shards is not the one it was published with")
-    for field in ("samples", "bytes"):
-        if manifest[field] != sum(shard[field] for shard in shards):
+    for field, of_shard in (("samples", "live"), ("bytes", "bytes")):
+        if manifest[field] != sum(shard[of_shard] for shard in shards):
             yield Finding(f"versions/{name}.json", f"its {field} are not the sum of its shards'")
     recorded = rows(connection, "SELECT count(*) AS n, count(DISTINCT quadruplet_id) AS d FROM version_members"
                                 " WHERE version = ?", [name])[0]  # fmt: skip
@@ -51,6 +52,26 @@ def verify_shard(lake: Lake, entry: Row, *, pasted: bool = True) -> list[Finding
     Inputs that were not `pasted` back may differ from their targets anywhere.
     """
     return list(_verify_shard(lake, entry, pasted))
+
+
+def verify_deletions(lake: Lake, entry: Row) -> list[Finding]:
+    """Look at what a version leaves out of a shard (as its manifest lists it): the vector must fit the index."""
+    if entry["deleted_sha256"] is None:
+        whole = entry["live"] == entry["samples"]
+        return (
+            []
+            if whole
+            else [Finding(f"shards/{entry['sha256']}.tar", "samples are left out, and no vector says which")]
+        )
+    where = f"deletions/{entry['deleted_sha256']}.parquet"
+    try:
+        deleted = deleted_keys(lake, entry)
+        keys = {row["key"] for row in read_index(lake.shard(entry["sha256"]).with_suffix(".parquet"), entry["samples"])}
+    except DeletionsError as error:
+        return [Finding(where, str(error))]
+    except ShardError:
+        return []  # `verify_shard` names it
+    return [] if deleted <= keys else [Finding(where, f"it names samples that shard {entry['sha256']} does not hold")]
 
 
 def _verify_shard(lake: Lake, entry: Row, pasted: bool) -> Iterator[Finding]:

@@ -82,7 +82,7 @@ def stored(lake: Lake, members: Sequence[Member], **changes: Any) -> Row:
     pq.write_table(pa.Table.from_pylist(index, schema=INDEX), path.with_suffix(".parquet"))
     entry = {
         "sha256": path.stem, "index_sha256": sha256(path.with_suffix(".parquet").read_bytes()), "samples": len(index),
-        "bytes": len(data), "split_group": "train", "jpeg_quality": 95,
+        "live": len(index), "deleted_sha256": None, "bytes": len(data), "split_group": "train", "jpeg_quality": 95,
     }  # fmt: skip
     return entry | changes
 
@@ -247,10 +247,11 @@ def edited(change: Callable[[Row], object]) -> Callable[[bytes], bytes]:
         (edited(lambda m: m.update(name="../v1")), "is that of '../v1'"),
         (edited(lambda m: m.update(sequence="1")), "sequence"),
         (edited(lambda m: m.update(sequence=2**63)), "sequence"),
-        (edited(lambda m: m.update(schema=2)), "schema 2"),
+        (edited(lambda m: m.update(schema=3)), "schema 3"),
         (edited(lambda m: m["shards"][0].update(sha256="../../../etc/passwd")), "shards.0.sha256"),
         (edited(lambda m: m["shards"][0].update(samples=-1)), "shards.0.samples"),
         (edited(lambda m: m["shards"][0].pop("bytes")), "shards.0.bytes"),
+        (edited(lambda m: m["shards"][0].update(deleted_sha256="../../x")), "shards.0.deleted_sha256"),
         (edited(lambda m: m.update(parent="\ud800")), "surrogates"),
     ],
 )
