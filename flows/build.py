@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -15,6 +15,8 @@ from prefect.artifacts import create_table_artifact
 from prefect.task_runners import TaskRunner
 
 from flows.hold import hold
+from flows.overlap import overlap
+from flows.progress import Bar, bars
 from flows.publish import publish_version
 from flows.runtime import Context, task_runner, work_through
 from flows.served import servers_on_demand
@@ -22,6 +24,7 @@ from schemas.settings import load_settings
 from tasks import catalog, ledger
 from tasks.fingerprints import fingerprints
 from tasks.lake import create_lake
+from tasks.ledger import Row
 from tasks.listing import Listed, changes, list_photos
 from tasks.plan import open_items
 from tasks.runs import finish_run, start_run
@@ -97,60 +100,60 @@ def four_stages(
     steps: list[Step],
 ) -> None:
     """Run intake and the four stages, each on the items that have no answer yet; append a step for each."""
-    stage = partial(_stage, context, plan, runner, prepare, steps)
+
+    def stage(name: str, *, at_once: bool = False) -> None:
+        with bars() as bar:
+            items = open_items(plan, name, listed)
+            if items:
+                prepare(name)
+            steps.append(_step(context, runner, name, iter([items]), bar, at_once=at_once))
+        catalog.refresh(plan, context.lake, name)
+        if items and catalog.age(context.lake) > SHOWN_AFTER:
+            catalog.rebuild(context.lake)  # so that questions asked meanwhile see what was done
 
     # Intake: files become images by their digest, upright, in an aspect bucket, in a split group for good.
-    stage("ingest", listed=listed)
+    stage("ingest")
 
-    # 1. Pairs: near photos are proposed, and judged for product, style and viewpoint.
+    # Near photos are proposed as pairs, once all are there.
     stage("embed")
     stage("block", at_once=True)
-    stage("pair")
 
-    # 2. Instructions: fine-grained edits of the target, where the reference shows what it looked like.
-    stage("instruct")
+    method = [
+        "pair",  # 1. Pairs are judged for product, style and viewpoint.
+        "instruct",  # 2. Instructions: fine-grained edits of the target, where the reference shows what it looked like.
+        "edit",  # 3. The editor executes them; the photo before the edit is the ground truth.
+        "restore",  # 4. Restorations: from input, reference and ground truth, the words that lead back.
+        # Where the settings name a judge, it marks what was made, and writes faulty words anew.
+        *(["judge"] if context.settings.judge.engine != "none" else []),
+    ]
+    if context.settings.run.overlap:
+        steps += overlap(context, method, partial(_step, context))
+    else:
+        for name in method:
+            stage(name)
 
-    # 3. Edits: the editor executes them; the photo before the edit is the ground truth.
-    stage("edit")
 
-    # 4. Restorations: from input, reference and ground truth, the words that lead back.
-    stage("restore")
-
-    # Where the settings name a judge, it marks what was made, and writes faulty words anew.
-    if context.settings.judge.engine != "none":
-        stage("judge")
-
-
-def _stage(
+def _step(
     context: Context,
-    plan: duckdb.DuckDBPyConnection,
     runner: TaskRunner[Any],
-    prepare: Callable[[str], None],
-    steps: list[Step],
-    name: str,
+    stage: str,
+    batches: Iterator[Sequence[Row]],
+    bar: Bar,
     *,
-    listed: Sequence[Listed] = (),
     at_once: bool = False,
-) -> None:
+) -> Step:
+    """Carry a stage's items through, and return what it did."""
     start = time.perf_counter()
-    items = open_items(plan, name, listed)
-    if items:
-        prepare(name)
-    tally = work_through(context, runner, name, items, at_once=at_once)
-    catalog.refresh(plan, context.lake, name)
-    if items and catalog.age(context.lake) > SHOWN_AFTER:
-        catalog.rebuild(context.lake)  # so that questions asked meanwhile see what was done
-    steps.append(
-        Step(
-            stage=name,
-            items=tally.items,
-            answered=tally.answered,
-            refused=tally.refused,
-            failed=tally.failed,
-            seconds=time.perf_counter() - start,
-            work_seconds=tally.seconds,
-            **asdict(tally.usage),
-        )
+    tally = work_through(context, runner, stage, batches, bar, at_once=at_once)
+    return Step(
+        stage=stage,
+        items=tally.items,
+        answered=tally.answered,
+        refused=tally.refused,
+        failed=tally.failed,
+        seconds=time.perf_counter() - start,
+        work_seconds=tally.seconds,
+        **asdict(tally.usage),
     )
 
 

@@ -12,16 +12,37 @@ LINE_EVERY = 5.0  # seconds between plain lines
 
 
 class Advance(Protocol):
-    """Told of each chunk that is done."""
+    """Told of each chunk that is done, and of a total that has grown meanwhile."""
 
-    def __call__(self, items: int, note: str = "") -> None: ...
+    def __call__(self, items: int, note: str = "", total: int | None = None) -> None: ...
+
+
+Bar = Callable[[str, int], Advance]
 
 
 @contextmanager
 def progress(title: str, total: int) -> Iterator[Advance]:
     """Show the progress of `total` items; the block is given a function to advance by items done."""
+    with bars() as bar:
+        yield bar(title, total)
+
+
+@contextmanager
+def bars() -> Iterator[Bar]:
+    """Let the block open several, one below the other, each by its title and total."""
     console = Console(stderr=True)
-    yield from _bar(console, title, total) if console.is_terminal else _lines(console, title, total)
+    if not console.is_terminal:
+        yield lambda title, total: _lines(console, title, total)
+        return
+    columns = (
+        TextColumn("{task.description:<9}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[note]}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console) as shown:
+        yield lambda title, total: _row(shown, title, total)
 
 
 def waiting(title: str) -> Callable[[float, str], None]:
@@ -40,33 +61,26 @@ def waiting(title: str) -> Callable[[float, str], None]:
     return tell
 
 
-def _bar(console: Console, title: str, total: int) -> Iterator[Advance]:
-    columns = (
-        TextColumn("{task.description:<9}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[note]}"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console) as bar:
-        row = bar.add_task(title, total=total, note="")
+def _row(shown: Progress, title: str, total: int) -> Advance:
+    row = shown.add_task(title, total=total, note="")
 
-        def advance(items: int, note: str = "") -> None:
-            bar.update(row, advance=items, note=note)
+    def advance(items: int, note: str = "", total: int | None = None) -> None:
+        shown.update(row, advance=items, note=note, total=total)
 
-        yield advance
+    return advance
 
 
-def _lines(console: Console, title: str, total: int) -> Iterator[Advance]:
+def _lines(console: Console, title: str, total: int) -> Advance:
     start = said = time.monotonic()
-    done = 0
+    done, wanted = 0, total
 
-    def advance(items: int, note: str = "") -> None:
-        nonlocal done, said
+    def advance(items: int, note: str = "", total: int | None = None) -> None:
+        nonlocal done, said, wanted
         done += items
+        wanted = wanted if total is None else total
         now = time.monotonic()
-        if done == total or now - said >= LINE_EVERY:
+        if items and (done == wanted or now - said >= LINE_EVERY):
             said = now
-            console.print(f"{title:<9} {done}/{total}  {now - start:.1f} s  {note}", highlight=False)
+            console.print(f"{title:<9} {done}/{wanted}  {now - start:.1f} s  {note}", highlight=False)
 
-    yield advance
+    return advance

@@ -13,8 +13,9 @@ from prefect.futures import PrefectFuture
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 from prefect.utilities.annotations import quote
 
-from flows.progress import progress
+from flows.progress import Advance, Bar
 from schemas.errors import ArtifactError, ProjectError, StageStopped
+from schemas.ledger import OWN
 from schemas.records import EngineFailure
 from schemas.settings import Settings
 from tasks import ledger
@@ -33,6 +34,7 @@ from tasks.restore import restore
 
 FIRST_CHUNK = 2  # items, until it is known how long one takes
 LARGEST_CHUNK = 64  # items, whose pictures a stage may hold all at once
+LOOK_EVERY = 0.2  # seconds between looks at what the stage before has made, where stages overlap
 TELL_EVERY = 5.0  # seconds between calls that tell Prefect's server how far a stage is
 
 
@@ -82,53 +84,84 @@ def task_runner(settings: Settings) -> TaskRunner[Any]:
 
 
 def work_through(
-    context: Context, runner: TaskRunner[Any], stage: str, items: Sequence[Row], *, at_once: bool = False
+    context: Context,
+    runner: TaskRunner[Any],
+    stage: str,
+    batches: Iterator[Sequence[Row]],
+    bar: Bar,
+    *,
+    at_once: bool = False,
 ) -> Tally:
     """Carry the open items of a stage through its engine, in chunks or all at once; return what became of them.
 
+    `batches` yields them as they come to be known, an empty one where there are none yet.
+
     Raises StageStopped when too many items fail in a row; those are kept for the next run.
     """
-    total = Tally()
-    if not items:
-        return total
+    total, known = Tally(), 0
     limit = context.settings.run.failures_in_a_row
     artifact: Any = None
+    advance: Advance | None = None
     told = time.monotonic()
-    with progress(stage, len(items)) as advance:
-        for tally in _in_chunks(context, runner, stage, items, len(items) if at_once else FIRST_CHUNK):
-            total = total.plus(tally)
-            advance(tally.items, _note(total))
-            if time.monotonic() - told > TELL_EVERY:
-                told = time.monotonic()
-                artifact = artifact or create_progress_artifact(progress=0.0, key=f"{stage}-progress")
-                update_progress_artifact(artifact, progress=100 * total.items / len(items))
-            if total.failed_last >= limit:
-                raise StageStopped(
-                    f"stage {stage}: stopped after {total.failed_last} failures in a row, the last: "
-                    f"{total.last_failure}; mend the engine and run the same command again, nothing is lost"
-                )
+
+    def counted() -> Iterator[Sequence[Row]]:
+        nonlocal known, advance
+        for batch in batches:
+            known += len(batch)
+            if batch:
+                advance = advance or bar(stage, known)
+                advance(0, total=known)
+            yield batch
+
+    for tally in _in_chunks(context, runner, stage, counted(), at_once=at_once):
+        total = total.plus(tally)
+        assert advance is not None
+        advance(tally.items, _note(total))
+        if time.monotonic() - told > TELL_EVERY:
+            told = time.monotonic()
+            artifact = artifact or create_progress_artifact(progress=0.0, key=f"{stage}-progress")
+            update_progress_artifact(artifact, progress=100 * total.items / known)
+        if total.failed_last >= limit:
+            raise StageStopped(
+                f"stage {stage}: stopped after {total.failed_last} failures in a row, the last: "
+                f"{total.last_failure}; mend the engine and run the same command again, nothing is lost"
+            )
     return total
 
 
 def _in_chunks(
-    context: Context, runner: TaskRunner[Any], stage: str, items: Sequence[Row], length: int
+    context: Context, runner: TaskRunner[Any], stage: str, batches: Iterator[Sequence[Row]], *, at_once: bool
 ) -> Iterator[Tally]:
     """Send chunks to the workers and yield their tallies in order; each chunk is as long as the last ones suggest."""
     workers, wanted = context.settings.run.workers, context.settings.run.chunk_seconds
     in_flight: deque[PrefectFuture[Tally]] = deque()
-    start = 0
+    waiting: deque[Row] = deque()
+    length = FIRST_CHUNK
+    first = more = True
     try:
-        while start < len(items) or in_flight:
-            while start < len(items) and len(in_flight) < 2 * workers:
-                # near the end the chunks shrink, to an eighth, so that no worker is left alone with the last long one
-                shares = -(-(len(items) - start) // (2 * workers))
-                cut = length if start == 0 else max(1, length // 8, min(length, shares))
-                chunk = quote(list(items[start : start + cut]))  # or Prefect searches every item for futures
-                in_flight.append(runner.submit(answer_chunk, {"context": context, "stage": stage, "items": chunk}))
-                start += cut
-            tally = in_flight.popleft().result()
-            length = max(1, min(round(wanted * tally.items / max(1e-3, tally.seconds)), 4 * length, LARGEST_CHUNK))
-            yield tally
+        while more or waiting or in_flight:
+            batch = next(batches, None)
+            more = batch is not None
+            waiting.extend(batch or ())
+            while waiting and len(in_flight) < 2 * workers:
+                # where few are left the chunks shrink, to an eighth, so that no worker is left alone with the last one
+                shares = -(-len(waiting) // (2 * workers))
+                cut = length if first else max(1, length // 8, min(length, shares))
+                first = False
+                chunk = [waiting.popleft() for _ in range(len(waiting) if at_once else min(cut, len(waiting)))]
+                # quoted, or Prefect searches every item for futures
+                parameters = {"context": context, "stage": stage, "items": quote(chunk)}
+                in_flight.append(runner.submit(answer_chunk, parameters))
+            if in_flight:
+                try:
+                    tally = in_flight[0].result(timeout=LOOK_EVERY if more else None)
+                except TimeoutError:
+                    continue
+                in_flight.popleft()
+                length = max(1, min(round(wanted * tally.items / max(1e-3, tally.seconds)), 4 * length, LARGEST_CHUNK))
+                yield tally
+            elif more:
+                time.sleep(LOOK_EVERY)
     finally:
         for future in in_flight:  # stopped in the middle: what is in flight still writes its rows
             future.wait()
@@ -144,13 +177,13 @@ def answer_chunk(context: Context, stage: str, items: list[Row]) -> Tally:
     """Answer a chunk of items and write their rows as one file of the ledger."""
     one_thread_each()
     start = time.perf_counter()
-    found = _each(answers(context, stage), items)
+    found = _each(stage, answers(context, stage), items)
     seconds = time.perf_counter() - start
     ledger.append(context.lake, stage, context.run_id, context.fingerprints[stage], found, seconds)
     return tally_of(found, seconds)
 
 
-def _each(answers: Callable[[list[Row]], Iterator[Row]], items: list[Row]) -> list[Row]:
+def _each(stage: str, answers: Callable[[list[Row]], Iterator[Row]], items: list[Row]) -> list[Row]:
     """Answer a chunk; where that breaks, answer its items one by one, so that only the one that breaks it fails."""
     try:
         return list(answers(items))
@@ -159,9 +192,11 @@ def _each(answers: Callable[[list[Row]], Iterator[Row]], items: list[Row]) -> li
         if not of_an_item or (isinstance(error, OSError) and error.errno in DISK_TROUBLE):
             raise  # it is not the item's fault, and the next would fare no better
         if len(items) > 1:
-            return [row for item in items for row in _each(answers, [item])]
+            return [row for item in items for row in _each(stage, answers, [item])]
         said = str(error) if isinstance(error, ArtifactError) else f"{type(error).__name__}: {error}"
-        return [not_answered(items[0]["item_id"], EngineFailure(said))]
+        (item,) = items
+        own = {name: item[name] for name, _ in OWN[stage] if name in item}
+        return [not_answered(item["item_id"], EngineFailure(said), **own)]
 
 
 def answers(context: Context, stage: str) -> Callable[[list[Row]], Iterator[Row]]:

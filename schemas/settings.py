@@ -183,6 +183,13 @@ class Run(Record):
     failures_in_a_row: Annotated[int, Field(ge=1)] = 20  # then the stage stops
     wait_for_lake: Annotated[float, Field(ge=0)] = 0.0  # seconds, while another process writes to it; 0: refuse
     serve: bool = False  # the servers that a stage needs are started before it and stopped after it
+    overlap: bool = False  # stages run side by side, each on what the one before it has made so far
+
+    @model_validator(mode="after")
+    def _one_at_a_time(self) -> Self:
+        if self.serve and self.overlap:
+            raise ValueError("serve gives the machine to one stage at a time, and overlap runs them side by side")
+        return self
 
 
 class Settings(Record):

@@ -24,6 +24,7 @@ from tasks.manifests import Manifest, sound_manifests
 
 SQL = (Path(__file__).parents[1] / "schemas" / "catalog.sql").read_text()
 
+LEDGERS = (*STAGES, "listed", "runs")
 NOW = pa.schema([("stage", pa.string()), ("fingerprint", pa.string())])
 UNREADABLE = ("its ledger cannot be read", "`omnirefiner rebuild` names the damaged file: restore it")
 SPILL = "10GB"  # that a question may take of the disk
@@ -51,13 +52,16 @@ def plan(lake: Lake, fingerprints: Mapping[str, str], settings: Settings) -> duc
     connection = duckdb.connect(":memory:", config={"threads": 2, **spill})
     with _told(lake, *UNREADABLE):
         _lay(connection, lake, fingerprints, settings, [], copy=False)
+        # only now the files: each view that is made over them, or over such a view, would look into all of them
+        for stage in LEDGERS:
+            _lay_ledger(connection, stage, ledger.files(lake, stage), copy=False)
     return connection
 
 
 def refresh(connection: duckdb.DuckDBPyConnection, lake: Lake, stage: str) -> None:
     """Let a plan see what was written to a stage's ledger since it was made."""
     with _told(lake, *UNREADABLE):
-        _lay_ledger(connection, lake, stage, copy=False)
+        _lay_ledger(connection, stage, ledger.files(lake, stage), copy=False)
 
 
 def plan_of_run(lake: Lake, run: Row) -> duckdb.DuckDBPyConnection:
@@ -168,8 +172,8 @@ def _lay(
     *,
     copy: bool,
 ) -> None:
-    for stage in (*STAGES, "listed", "runs"):
-        _lay_ledger(connection, lake, stage, copy=copy)
+    for stage in LEDGERS:
+        _lay_ledger(connection, stage, ledger.files(lake, stage) if copy else [], copy=copy)
     now = {"stage": list(fingerprints), "fingerprint": list(fingerprints.values())}
     _table(connection, "settings_now", pa.table(now, schema=NOW))
     least = {
@@ -183,9 +187,8 @@ def _lay(
     connection.execute(SQL)
 
 
-def _lay_ledger(connection: duckdb.DuckDBPyConnection, lake: Lake, stage: str, *, copy: bool) -> None:
-    paths = [str(path) for path in ledger.files(lake, stage)]
-    quoted = ", ".join("'" + path.replace("'", "''") + "'" for path in paths)
+def _lay_ledger(connection: duckdb.DuckDBPyConnection, stage: str, paths: Sequence[Path], *, copy: bool) -> None:
+    quoted = ", ".join("'" + str(path).replace("'", "''") + "'" for path in paths)
     empty = f"nothing_in_{stage}"
     _table(connection, empty, SCHEMAS[stage].empty_table())
     read = f"read_parquet([{quoted}], hive_partitioning = false, union_by_name = true)"

@@ -16,7 +16,7 @@ VERSION = 1
 
 
 def judge(lake: Lake, settings: Settings, items: Sequence[Row]) -> Iterator[Row]:
-    """Judge quadruplets (rows of the view `restored`), one row each. The cut is applied by the catalogue, not here."""
+    """Judge quadruplets (rows of the view `restored`, with restoration), one row each. The catalogue cuts."""
     requests = Requests(lake)
     questions = [
         JudgeQuestion(
@@ -26,7 +26,7 @@ def judge(lake: Lake, settings: Settings, items: Sequence[Row]) -> Iterator[Row]
             target=target,
             mask=load_mask(lake, item["mask_sha256"]),
             instruction=EditInstruction.model_validate_json(item["instruction"]),
-            restoration=item["restore_instruction"],
+            restoration=item["restoration"],
         )
         for item, (target, reference) in zip(items, load_sides(lake, items), strict=True)
     ]
@@ -34,7 +34,7 @@ def judge(lake: Lake, settings: Settings, items: Sequence[Row]) -> Iterator[Row]
     for item, outcome in zip(items, verdicts, strict=True):
         facts = {
             "quadruplet_id": item["quadruplet_id"],
-            "restoration": item["restore_instruction"],
+            "restoration": item["restoration"],
             **requests.columns(item["quadruplet_id"]),
         }
         if isinstance(outcome, Exception):

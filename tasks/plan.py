@@ -43,7 +43,11 @@ def open_items(connection: duckdb.DuckDBPyConnection, stage: str, listed: Sequen
             items = [{"item_id": item_id, **row} for item_id, row in found.items()]
         case "judge":  # so is what is judged
             judged = [
-                {"item_id": verdict_id(row["quadruplet_id"], row["restore_instruction"]), **row}
+                {
+                    "item_id": verdict_id(row["quadruplet_id"], row["restore_instruction"]),
+                    "restoration": row["restore_instruction"],
+                    **row,
+                }
                 for row in rows(connection, "SELECT * FROM restored WHERE accepted")
             ]
             answered = _answered_ids(connection, stage)

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
@@ -95,10 +95,11 @@ def build(photos: Path, folder: Path, size: int, engines: str) -> dict[str, Any]
     first = [0.0]
     chunks: dict[str, list[int]] = {stage: [] for stage in STAGES}
 
-    def noted(context: Any, runner: Any, stage: str, items: Sequence[Any], **options: Any) -> Any:
+    def noted(context: Any, runner: Any, stage: str, batches: Iterator[Sequence[Any]], bar: Any, **options: Any) -> Any:
         first[0] = first[0] or time.perf_counter()
+        (items,) = batches
         (folder / f"{stage}.json").write_text(json.dumps(items))
-        return work_through(context, runner, stage, items, **options)
+        return work_through(context, runner, stage, iter([items]), bar, **options)
 
     def counted(lake: Any, stage: str, run_id: str, fingerprint: str, rows: Sequence[Any], seconds: float) -> None:
         chunks[stage].append(len({row["item_id"] for row in rows}))
