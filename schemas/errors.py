@@ -37,6 +37,10 @@ class VersionError(ProjectError):
     """A dataset version that is missing, taken, empty or damaged."""
 
 
+class ExportError(ProjectError):
+    """A version that cannot be exported, or a folder that cannot take it."""
+
+
 class StageStopped(ProjectError):
     """A stage that failed too often in a row to go on."""
 

@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import IO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -24,6 +25,7 @@ from tasks.ledger import Row
 
 PARTS = ("input.webp", "json", "mask.png", "reference.jpg", "target.webp")  # in every sample, in this order
 BLOCK = tarfile.BLOCKSIZE
+END = 2 * BLOCK  # two empty blocks end a tar file
 EMPTY = tarfile.TarInfo().tobuf(tarfile.USTAR_FORMAT)  # no time, no owner: nothing that differs between two packings
 EMPTY_SUM = int(EMPTY[148:154], 8) - sum(b"0" * 11)  # the checksum of an empty header, less its size's digits
 AHEAD = 4  # samples that may wait to be written
@@ -72,6 +74,15 @@ class Sample:
     parts: tuple[Part, ...]
 
 
+@dataclass(frozen=True)
+class Laid:
+    """A tar that was written: its digest, its bytes, and where in it every part lies (rows as INDEX)."""
+
+    sha256: str
+    bytes: int
+    index: list[Row]
+
+
 def pack_shard(lake: Lake, quadruplets: Sequence[Row], jpeg_quality: int) -> Shard:
     """Pack quadruplets (rows of the view, of one split group) into a shard: the same rows give the same bytes.
 
@@ -101,51 +112,60 @@ def pack_shard(lake: Lake, quadruplets: Sequence[Row], jpeg_quality: int) -> Sha
 def write_shard(lake: Lake, samples: Iterable[Sample]) -> tuple[str, str, int]:
     """Write samples into a shard and its index, durably; return the digests of both, and the shard's bytes.
 
-    The shard's own bytes are written and hashed on a second core, while this one makes the next samples and their
-    digests. Raises LakeError where the disk gives trouble, or another file has the shard's or the index's name.
+    Raises LakeError where the disk gives trouble, or another file has the shard's or the index's name.
     """
     temporary = lake.temporary()
-    hasher = hashlib.sha256()
-    index: list[Row] = []
-    size = flushed = 0
     try:
-        with told(lake), temporary.open("xb") as file, ThreadPoolExecutor(1) as second_core:
-
-            def append(blocks: Sequence[bytes]) -> None:
-                nonlocal flushed
-                for block in blocks:
-                    file.write(block)
-                    hasher.update(block)
-                if file.tell() - flushed >= FLUSH:
-                    _begin_flush(file.fileno(), flushed, file.tell() - flushed)
-                    flushed = file.tell()
-
-            waiting: deque[Future[None]] = deque()
-            for sample in samples:
-                entry: Row = {"key": sample.key, "width": sample.width, "height": sample.height}
-                blocks: list[bytes] = []
-                for name, part in zip(PARTS, sample.parts, strict=True):
-                    length = len(part.data)
-                    blocks += (_header(f"{sample.key}.{name}", length), part.data, bytes(-length % BLOCK))
-                    entry |= {f"{name}.offset": size + BLOCK, f"{name}.size": length, f"{name}.sha256": part.sha256}
-                    size += BLOCK + length + -length % BLOCK
-                index.append(entry)
-                waiting.append(second_core.submit(append, blocks))
-                if len(waiting) > AHEAD:
-                    waiting.popleft().result()
-            waiting.append(second_core.submit(append, [bytes(2 * BLOCK)]))  # two empty blocks end a tar file
-            size += 2 * BLOCK
-            for done in waiting:
-                done.result()
-            file.flush()
-            os.fsync(file.fileno())
-        path = lake.shard(hasher.hexdigest())
-        index_digest = _put_index(lake, path.with_suffix(".parquet"), index)
+        with told(lake), temporary.open("xb") as file:
+            laid = lay_samples(file, samples)
+        path = lake.shard(laid.sha256)
+        index_digest = _put_index(lake, path.with_suffix(".parquet"), laid.index)
         _put_tar(lake, path, temporary)
-        return path.stem, index_digest, size
+        return laid.sha256, index_digest, laid.bytes
     finally:
         with suppress(OSError):
             temporary.unlink()
+
+
+def lay_samples(file: IO[bytes], samples: Iterable[Sample]) -> Laid:
+    """Write samples as a tar into a new file, and sync it: the same samples give the same bytes.
+
+    The tar's own bytes are written and hashed on a second core, while this one makes the next samples and their
+    digests.
+    """
+    hasher = hashlib.sha256()
+    index: list[Row] = []
+    size = flushed = 0
+    with ThreadPoolExecutor(1) as second_core:
+
+        def append(blocks: Sequence[bytes]) -> None:
+            nonlocal flushed
+            for block in blocks:
+                file.write(block)
+                hasher.update(block)
+            if file.tell() - flushed >= FLUSH:
+                _begin_flush(file.fileno(), flushed, file.tell() - flushed)
+                flushed = file.tell()
+
+        waiting: deque[Future[None]] = deque()
+        for sample in samples:
+            entry: Row = {"key": sample.key, "width": sample.width, "height": sample.height}
+            blocks: list[bytes] = []
+            for name, part in zip(PARTS, sample.parts, strict=True):
+                length = len(part.data)
+                blocks += (_header(f"{sample.key}.{name}", length), part.data, bytes(-length % BLOCK))
+                entry |= {f"{name}.offset": size + BLOCK, f"{name}.size": length, f"{name}.sha256": part.sha256}
+                size += BLOCK + length + -length % BLOCK
+            index.append(entry)
+            waiting.append(second_core.submit(append, blocks))
+            if len(waiting) > AHEAD:
+                waiting.popleft().result()
+        waiting.append(second_core.submit(append, [bytes(END)]))
+        for done in waiting:
+            done.result()
+    file.flush()
+    os.fsync(file.fileno())
+    return Laid(hasher.hexdigest(), size + END, index)
 
 
 def sample_json(row: Row) -> bytes:
