@@ -14,7 +14,7 @@ import duckdb
 import pyarrow as pa
 
 from schemas.errors import LakeError, ProjectError
-from schemas.ledger import SCHEMAS, STAGES
+from schemas.ledger import SCHEMAS
 from schemas.settings import Settings
 from tasks import ledger
 from tasks.lake import Lake, swap
@@ -165,7 +165,7 @@ def _lay(
     *,
     copy: bool,
 ) -> None:
-    for stage in (*STAGES, "listed", "runs"):
+    for stage in SCHEMAS:
         _lay_ledger(connection, lake, stage, copy=copy)
     now = {"stage": list(fingerprints), "fingerprint": list(fingerprints.values())}
     _table(connection, "settings_now", pa.table(now, schema=NOW))

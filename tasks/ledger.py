@@ -58,6 +58,16 @@ def files(lake: Lake, stage: str) -> list[Path]:
     return sorted((lake.root / "ledger" / stage).glob("[0-9]*-*.parquet"))
 
 
+def read(lake: Lake, stage: str, file: Path) -> list[Row]:
+    """Return the rows of one of the stage's files. Raises LakeError where it cannot be read."""
+    try:
+        return [dict(row) for row in pq.read_table(file, schema=SCHEMAS[stage]).to_pylist()]
+    except (pa.ArrowException, OSError) as error:
+        first = str(error).strip().splitlines()[0]
+        name = file.relative_to(lake.root)
+        raise LakeError(f"lake {lake.root}: {name} cannot be read ({first}); restore that file") from None
+
+
 def damaged(lake: Lake) -> list[str]:
     """Return the names of the ledger's files that cannot be read, within the lake. Reads them all."""
     found = []
@@ -73,7 +83,7 @@ def damaged(lake: Lake) -> list[str]:
 def newest_run(lake: Lake) -> Row | None:
     """Return the row of the newest run's start: its settings are the current ones."""
     for file in reversed(files(lake, "runs")):
-        for row in _read_run(lake, file):
+        for row in read(lake, "runs", file):
             if row["event"] == "started":
                 return row
     return None
@@ -95,7 +105,7 @@ def settings_of(run: Row) -> Settings:
 def is_finished(lake: Lake, run_id: str) -> bool:
     """Say whether a run came to its end."""
     own = (file for file in files(lake, "runs") if file.name.startswith(f"{run_id}-"))
-    found = (row for file in own for row in _read_run(lake, file))
+    found = (row for file in own for row in read(lake, "runs", file))
     return any(row["event"] == "finished" and row["status"] == "finished" for row in found)
 
 
@@ -103,15 +113,6 @@ def next_run_id(lake: Lake) -> str:
     """Return the id of a new run: counted, since clocks jump. Only the lake's writer may ask."""
     latest = max((int(file.name.partition("-")[0]) for file in files(lake, "runs")), default=0)
     return f"{latest + 1:06d}"
-
-
-def _read_run(lake: Lake, file: Path) -> list[Row]:
-    try:
-        return [dict(row) for row in pq.read_table(file, schema=SCHEMAS["runs"]).to_pylist()]
-    except (pa.ArrowException, OSError) as error:
-        first = str(error).strip().splitlines()[0]
-        name = file.relative_to(lake.root)
-        raise LakeError(f"lake {lake.root}: {name} cannot be read ({first}); restore that file") from None
 
 
 def to_json(value: Mapping[str, Any]) -> str:
