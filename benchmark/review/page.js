@@ -10,7 +10,7 @@
     ["s", "what was measured, on or off"], ["n", "write a note"], ["?", "these keys"],
   ];
   const byId = id => document.getElementById(id);
-  let session, at = 0, item = null, busy = false, close = false, measured = false;
+  let session, at = 0, item = null, saving = false, close = false, measured = false;
 
   // Making elements: every text becomes a text node, never markup -------------------------------------------------
 
@@ -148,7 +148,7 @@
       item.reason ? make("span", {}, item.reason) : ""].filter(Boolean));
   }
 
-  function told_of() {
+  function describe() {
     const mine = item.mine;
     byId("about").replaceChildren(
       ...[item.product ?? "product unknown", ...item.tags].map(text => make("span", { class: "tag" }, text)),
@@ -168,12 +168,14 @@
     byId("place").textContent = `${session.kind} ${at + 1} of ${session.items.length}`;
   }
 
+  const busy = on => byId("main").setAttribute("aria-busy", on);
+
   async function show(number) {
     at = number;
     item = null;
+    busy(true);
     choose(false);
     progress();
-    byId("main").setAttribute("aria-busy", "true");
     try {
       const loaded = await load(number);
       if (at !== number) return; // one went on meanwhile
@@ -181,9 +183,9 @@
       byId("pictures").className = session.kind;
       byId("pictures").replaceChildren(...PANELS[session.kind](item));
       byId("main").scrollTop = 0;
-      told_of();
+      describe();
       look();
-      byId("main").setAttribute("aria-busy", "false");
+      busy(false);
       const next = following(number);
       if (next !== null) load(next).catch(() => {}); // its pictures are then at hand
     } catch (error) {
@@ -191,15 +193,13 @@
     }
   }
 
-  function finished() {
+  function finish() {
     item = null;
     progress();
-    byId("about").replaceChildren();
-    byId("words").replaceChildren();
-    byId("figures").replaceChildren();
+    for (const id of ["about", "words", "figures"]) byId(id).replaceChildren();
     byId("pictures").replaceChildren(make("div", { class: "end" }, make("h1", {}, `All ${session.items.length} are judged`),
       make("p", { class: "muted" }, "← goes back through them. For more, end `omnirefiner review` with Ctrl-C and start it again.")));
-    byId("main").setAttribute("aria-busy", "false");
+    busy(false);
   }
 
   function following(number) { // the next that is not judged
@@ -219,46 +219,45 @@
     byId("verdicts").hidden = open;
   }
 
-  async function judge(verdict, reason = null) {
-    if (busy || !item) return; // nothing is judged before it is seen
-    busy = true;
-    const number = at;
+  // Returns whether it is saved: only then the page goes on
+  async function save(number, verdict) {
+    saving = true;
+    busy(true);
     try {
-      const said = await told(`/items/${number}/verdict`, { verdict, reason, note: byId("note").value });
+      const said = await told(`/items/${number}/verdict`, verdict);
       session.items[number] = said.mine;
-      say(`Saved: ${verdictText(said.mine)}. Others: ${others(said.others)}`);
-      const next = following(number);
-      if (next === null) finished();
-      else await show(next);
+      say(said.mine ? `Saved: ${verdictText(said.mine)}. Others: ${others(said.others)}` : "Undone.");
+      return true;
     } catch (error) {
       choose(false);
       say(`Not saved: ${error.message}`, true);
+      busy(false);
+      return false;
     } finally {
-      busy = false;
+      saving = false;
     }
+  }
+
+  async function judge(verdict, reason = null) {
+    if (saving || !item) return; // nothing is judged before it is seen
+    if (!await save(at, { verdict, reason, note: byId("note").value })) return;
+    const next = following(at);
+    if (next === null) finish();
+    else show(next);
   }
 
   async function undo() {
-    if (busy) return;
+    if (saving) return;
     const judged = [...session.items.keys()].filter(one => session.items[one]);
     if (!judged.length) return say("There is nothing to undo.");
-    busy = true;
     const last = judged.reduce((one, other) => session.items[one].sequence > session.items[other].sequence ? one : other);
-    try {
-      await told(`/items/${last}/verdict`, { verdict: "undone" });
-      session.items[last] = null;
-      say("Undone.");
-      await show(last);
-    } catch (error) {
-      say(`Not undone: ${error.message}`, true);
-    } finally {
-      busy = false;
-    }
+    if (await save(last, { verdict: "undone" })) show(last);
   }
 
   function go(by) {
-    const to = item || by > 0 ? at + by : at; // from the end, back is to the last one
-    if (!busy && to >= 0 && to < session.items.length) show(to);
+    const over = !item && byId("main").getAttribute("aria-busy") === "false"; // all are judged: back is to the last one seen
+    const to = over ? at : at + by;
+    if (!saving && to >= 0 && to < session.items.length) show(to);
   }
 
   // Keys ------------------------------------------------------------------------------------------------------------
@@ -325,8 +324,8 @@
     }
     prepare();
     const first = session.items.findIndex(mine => !mine);
-    if (first < 0) finished();
-    else await show(first);
+    if (first < 0) finish();
+    else show(first);
   }
 
   start();

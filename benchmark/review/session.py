@@ -47,6 +47,7 @@ class Session:
         """Return all that is shown of an item, as JSON. Raises ArtifactError where its mask cannot be read."""
         shown = facts(self.lake, self.drawn.kind, self.drawn.rows[number])
         with self._one_at_a_time:
+            self.verdicts.look()
             return shown | self._said(number)
 
     def judge(self, number: int, said: dict[str, Any]) -> dict[str, Any]:
