@@ -1,7 +1,8 @@
 -- The catalogue's views over the ledger: the same text makes the plan of a build (ledger_* read from Parquet in place)
--- and the snapshot (ledger_* copied into tables). Given: ledger_<stage>, ledger_listed, ledger_takedowns, ledger_runs, settings_now(stage, fingerprint),
--- cuts(same_product, style, viewpoint, judged), and of the published versions ledger_versions, ledger_version_shards,
--- ledger_shard_members and ledger_deletions, and of every benchmark version there ever was ledger_benchmark_members.
+-- and the snapshot (ledger_* copied into tables). Given: ledger_<stage>, ledger_listed, ledger_takedowns, ledger_reviews,
+-- ledger_runs, settings_now(stage, fingerprint), cuts(same_product, style, viewpoint, judged), and of the published
+-- versions ledger_versions, ledger_version_shards, ledger_shard_members and ledger_deletions, and of every benchmark
+-- version there ever was ledger_benchmark_members.
 -- all_* show every fingerprint; unqualified names show the answers of the newest run's settings.
 
 -- Photos ---------------------------------------------------------------------------------------------------------
@@ -177,6 +178,34 @@ SELECT r.* REPLACE (
        ), v.score AS judged, v.marks
 FROM restored r LEFT JOIN verdicts v ON v.quadruplet_id = r.quadruplet_id AND v.restoration = r.restore_instruction
 CROSS JOIN cuts c;
+
+-- What people say ------------------------------------------------------------------------------------------------
+
+-- What there is to be looked at now, as it is shown. (Not asked of `quadruplets`: whether a sample is taken may depend on
+-- what people say of it.)
+CREATE VIEW shown_now AS
+SELECT 'pair' AS kind, pair_id AS item_id, NULL::VARCHAR AS shown FROM pairs
+UNION ALL SELECT 'edit', edit_id, input_sha256 FROM edits
+UNION ALL SELECT 'sample', r.quadruplet_id, coalesce(v.rewritten, r.restore_instruction) FROM restored r
+LEFT JOIN verdicts v ON v.quadruplet_id = r.quadruplet_id AND v.restoration = r.restore_instruction;
+
+-- What each reviewer said last of each thing that was shown. What was undone was not said.
+CREATE VIEW all_reviews AS
+SELECT * FROM (
+    FROM ledger_reviews
+    QUALIFY row_number() OVER (PARTITION BY kind, item_id, shown, reviewer ORDER BY sequence DESC, "at" DESC, verdict) = 1
+) WHERE verdict <> 'undone';
+
+CREATE VIEW reviews AS
+SELECT r.* FROM all_reviews r
+SEMI JOIN shown_now s ON s.kind = r.kind AND s.item_id = r.item_id AND s.shown IS NOT DISTINCT FROM r.shown;
+
+-- One row an item that somebody judged; the reason is the one that most of its drops give.
+CREATE VIEW reviewed AS
+SELECT kind, item_id, coalesce(sum(people) FILTER (verdict = 'keep'), 0)::BIGINT AS keeps,
+       coalesce(sum(people) FILTER (verdict = 'drop'), 0)::BIGINT AS drops,
+       first(reason ORDER BY people DESC, reason) FILTER (verdict = 'drop') AS reason
+FROM (SELECT kind, item_id, verdict, reason, count(*) AS people FROM reviews GROUP BY ALL) GROUP BY kind, item_id;
 
 -- What did not get through ---------------------------------------------------------------------------------------
 

@@ -131,9 +131,23 @@ TAKEDOWNS = pa.schema([  # one row a photo that must no longer be used
     ("at", pa.timestamp("us", tz="UTC")),
 ])  # fmt: skip
 
+REVIEWS = pa.schema([  # one row whenever a person says something; the newest of a reviewer on an item holds
+    ("kind", pa.string()),  # pair | edit | sample
+    ("item_id", pa.string()),
+    ("shown", pa.string()),  # an edit's input_sha256, a sample's restore_instruction; null for a pair
+    ("reviewer", pa.string()),
+    ("verdict", pa.string()),  # keep | drop | undone
+    ("reason", pa.string()),  # of a drop
+    ("note", pa.string()),
+    ("sequence", pa.int64()),  # of this reviewer's verdicts: clocks jump
+    ("at", pa.timestamp("us", tz="UTC")),
+    ("code", pa.string()),  # the project's version and commit
+])  # fmt: skip
+
 SCHEMAS = {stage: pa.schema(ANSWER + own) for stage, own in OWN.items()} | {
     "listed": LISTED,
     "takedowns": TAKEDOWNS,
+    "reviews": REVIEWS,
     "runs": pa.schema([
         ("run_id", pa.string()),
         ("event", pa.string()),  # started | finished

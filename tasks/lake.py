@@ -17,6 +17,7 @@ from schemas.ids import sha256
 SCHEMA = 1
 README = "A lake of the OmniRefiner data project. Written by `omnirefiner build`; look with `omnirefiner status`.\n"
 DISK_TROUBLE = (errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EIO)
+PUT_TRIES = 5  # at a file that other processes' clearing takes away
 NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)  # said by disks that know no hard links
 
 
@@ -151,19 +152,27 @@ def writing(lake: Lake) -> Iterator[None]:
 
 
 def put(lake: Lake, path: Path, data: bytes) -> bool:
-    """Write a whole file durably where there is none, and say whether there was none. Never overwrites."""
-    if path.exists():
-        return False
-    temporary = lake.temporary()
-    try:
-        with told(lake), temporary.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        return put_file(lake, path, temporary)
-    finally:
-        with suppress(OSError):
-            temporary.unlink()
+    """Write a whole file durably where there is none, and say whether there was none. Never overwrites.
+
+    Safe beside the lake's writer: one that starts clears whatever is unfinished, and then it is written again.
+    """
+    tries_left = PUT_TRIES
+    while not path.exists():
+        temporary = lake.temporary()
+        try:
+            with told(lake), temporary.open("xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            return put_file(lake, path, temporary)
+        except LakeError as error:
+            tries_left -= 1
+            if not tries_left or not isinstance(error.__cause__, FileNotFoundError):
+                raise
+        finally:
+            with suppress(OSError):
+                temporary.unlink()
+    return False
 
 
 def put_file(lake: Lake, path: Path, temporary: Path) -> bool:

@@ -58,9 +58,9 @@ def files(lake: Lake, stage: str) -> list[Path]:
     return sorted((lake.root / "ledger" / stage).glob("[0-9]*-*.parquet"))
 
 
-def read(lake: Lake, stage: str) -> list[Row]:
+def read_all(lake: Lake, stage: str) -> list[Row]:
     """Return all rows of a small stage. Raises LakeError where a file of it cannot be read."""
-    return [row for file in files(lake, stage) for row in _read(lake, stage, file)]
+    return [row for file in files(lake, stage) for row in read(lake, stage, file)]
 
 
 def damaged(lake: Lake) -> list[str]:
@@ -78,7 +78,7 @@ def damaged(lake: Lake) -> list[str]:
 def newest_run(lake: Lake) -> Row | None:
     """Return the row of the newest run's start: its settings are the current ones."""
     for file in reversed(files(lake, "runs")):
-        for row in _read(lake, "runs", file):
+        for row in read(lake, "runs", file):
             if row["event"] == "started":
                 return row
     return None
@@ -100,7 +100,7 @@ def settings_of(run: Row) -> Settings:
 def is_finished(lake: Lake, run_id: str) -> bool:
     """Say whether a run came to its end."""
     own = (file for file in files(lake, "runs") if file.name.startswith(f"{run_id}-"))
-    found = (row for file in own for row in _read(lake, "runs", file))
+    found = (row for file in own for row in read(lake, "runs", file))
     return any(row["event"] == "finished" and row["status"] == "finished" for row in found)
 
 
@@ -110,7 +110,8 @@ def next_run_id(lake: Lake) -> str:
     return f"{latest + 1:06d}"
 
 
-def _read(lake: Lake, stage: str, file: Path) -> list[Row]:
+def read(lake: Lake, stage: str, file: Path) -> list[Row]:
+    """Return the rows of one of the stage's files. Raises LakeError where it cannot be read."""
     try:
         return [dict(row) for row in pq.read_table(file, schema=SCHEMAS[stage]).to_pylist()]
     except (pa.ArrowException, OSError) as error:

@@ -103,4 +103,4 @@ def record_takedown(lake: Lake, source: str, photos: Sequence[Photo], reason: st
 
 def taken_down(lake: Lake) -> dict[str, str]:
     """Return the digests of photos that takedowns name, each with the reason."""
-    return {row["image_id"]: row["reason"] for row in ledger.read(lake, "takedowns")}
+    return {row["image_id"]: row["reason"] for row in ledger.read_all(lake, "takedowns")}

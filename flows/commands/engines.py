@@ -49,8 +49,9 @@ def calibrate(
 ) -> None:
     """Hold what the engines answered against labels: how often they are right, at which cut, on products not tuned on.
 
-    Pairs need a lake built with --blind, or --labels; instructions need rendered photos, which know the truth. Of those
-    some edits are executed again, at rising strengths, by the editor of the newest run.
+    Pairs need a lake built with --blind, or --labels, or people's verdicts (`omnirefiner review`), by which the judge's
+    cut of samples is proposed as well. Instructions need rendered photos, which know the truth. Of those some edits are
+    executed again, at rising strengths, by the editor of the newest run.
 
     Example: `omnirefiner calibrate --lake trial --labels kinds.csv`
     """

@@ -30,12 +30,12 @@ class Fit:
 
 
 def fit(pairs: Sequence[Judged]) -> Fit | None:
-    """Return the ridge logistic regression of `same` on the figures of the pairs' evidence; None where all are alike.
+    """Return the ridge logistic regression of `right` on the figures of the pairs' evidence; None where all are alike.
 
     Newton's method on standardised figures; the intercept is not held back (Hastie et al., ESL, 4.4).
     """
     known = [pair for pair in pairs if has_figures(pair)]
-    truth = np.array([pair.same for pair in known], float)
+    truth = np.array([pair.right for pair in known], float)
     if not 0 < truth.sum() < len(known):
         return None
     seen = np.array([_figures(pair) for pair in known])  # (N, 3)

@@ -1,4 +1,4 @@
-"""All that a lake lets one measure: pairs where photos are labelled, instructions and edits where they are rendered."""
+"""All that a lake lets one measure: pairs where photos are labelled, cuts where people judged, edits where rendered."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from tasks.calibrate.curve import draw_curve
 from tasks.calibrate.fit import cross_validated, fit
 from tasks.calibrate.labels import LabelsError, labels_of
 from tasks.calibrate.pairs import curve, judged_pairs
+from tasks.calibrate.people import people_tables
 from tasks.calibrate.strength import drawn, graded, strength_table
 from tasks.calibrate.tables import instruction_tables, pair_tables
 from tasks.calibrate.truth import by_product, check, damage, phrasings, shots_of
@@ -49,10 +50,12 @@ def measure(
     with read(lake) as connection:
         labels = labels_of(connection, labels_file)
         shots = shots_of(connection)
-        if not labels.products and not shots:
+        by_people = people_tables(connection, precision)
+        if not labels.products and not shots and not by_people:
             raise LabelsError(
                 f"lake {lake.root}: nothing to measure by; build it with --blind from product folders or a "
-                "manifest with products, or give --labels FILE, or build it from rendered photos"
+                "manifest with products, or give --labels FILE, or judge pairs or samples with `omnirefiner review`, "
+                "or build it from rendered photos"
             )
         if labels.products:
             (cuts,) = rows(connection, "SELECT same_product FROM cuts")
@@ -62,6 +65,7 @@ def measure(
             if fit(pairs) is not None:
                 curves["judge fitted on other products"] = curve(cross_validated(pairs), labels.true_pairs())
             draw_curve(curves, cuts["same_product"], precision, picture)
+        tables |= by_people
         if shots:
             tables |= instruction_tables(*check(connection, lake, shots, advance))
             run = newest_run(lake)

@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import duckdb
 
@@ -15,6 +15,16 @@ from tasks.calibrate.labels import Labels
 from tasks.catalog import rows
 
 NORMAL = 1.959964  # standard deviations of a 95% interval
+
+
+class Scored(Protocol):
+    """What a cut accepts where its score reaches it; None where it is accepted at no cut."""
+
+    @property
+    def score(self) -> float | None: ...
+
+    @property
+    def right(self) -> bool: ...
 
 
 @dataclass(frozen=True)
@@ -33,19 +43,22 @@ class Judged:
     evidence: Mapping[str, Any]
 
     @property
-    def same(self) -> bool:
-        """Say whether both photos show one product."""
+    def right(self) -> bool:
+        """Say whether both photos show one product: then it is right to accept the pair."""
         return self.target == self.reference
 
 
 @dataclass(frozen=True)
 class Rates:
-    """What a cut gives: precision and recall, each with its 95% interval; None where there is nothing to count."""
+    """What a cut gives: precision and recall, each with its 95% interval; None where there is nothing to count.
+
+    `true` is how many there are that should be accepted.
+    """
 
     cut: float
     accepted: int
     right: int
-    true_pairs: int
+    true: int
 
     @property
     def precision(self) -> tuple[float, float, float] | None:
@@ -54,8 +67,8 @@ class Rates:
 
     @property
     def recall(self) -> tuple[float, float, float] | None:
-        """Return the share of true pairs that are accepted, and its interval."""
-        return share(self.right, self.true_pairs)
+        """Return the share of what should be accepted that is, and its interval."""
+        return share(self.right, self.true)
 
 
 def judged_pairs(connection: duckdb.DuckDBPyConnection, labels: Labels) -> list[Judged]:
@@ -80,29 +93,29 @@ def judged_pairs(connection: duckdb.DuckDBPyConnection, labels: Labels) -> list[
     ]
 
 
-def rates(pairs: Sequence[Judged], true_pairs: int, cut: float) -> Rates:
-    """Return what accepting the pairs that score `cut` or more gives."""
-    accepted = [pair for pair in pairs if pair.score is not None and pair.score >= cut]
-    return Rates(cut, len(accepted), sum(pair.same for pair in accepted), true_pairs)
+def rates(items: Sequence[Scored], true: int, cut: float) -> Rates:
+    """Return what accepting the items that score `cut` or more gives."""
+    accepted = [one for one in items if one.score is not None and one.score >= cut]
+    return Rates(cut, len(accepted), sum(one.right for one in accepted), true)
 
 
-def curve(pairs: Sequence[Judged], true_pairs: int) -> list[Rates]:
+def curve(items: Sequence[Scored], true: int) -> list[Rates]:
     """Return the rates at every cut that changes them, from the strictest on."""
-    ordered = sorted((pair.score, pair.same) for pair in pairs if pair.score is not None)[::-1]
+    ordered = sorted((one.score, one.right) for one in items if one.score is not None)[::-1]
     found, right = [], 0
-    for accepted, (score, same) in enumerate(ordered, start=1):
-        right += same
+    for accepted, (score, is_right) in enumerate(ordered, start=1):
+        right += is_right
         if accepted == len(ordered) or ordered[accepted][0] < score:
-            found.append(Rates(score, accepted, right, true_pairs))
+            found.append(Rates(score, accepted, right, true))
     return found
 
 
-def proposed_cut(pairs: Sequence[Judged], true_pairs: int, precision: float) -> float | None:
+def proposed_cut(items: Sequence[Scored], true: int, precision: float) -> float | None:
     """Return the cut of the highest recall whose precision is `precision` or more, half-way to the next lower score.
 
     None where no cut reaches it.
     """
-    steps = curve(pairs, true_pairs)
+    steps = curve(items, true)
     good = [at for at, step in enumerate(steps) if step.right >= precision * step.accepted]
     if not good:
         return None

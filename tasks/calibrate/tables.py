@@ -54,13 +54,13 @@ def instruction_tables(found: Sequence[Found], parts: Sequence[tuple[Category, b
             {
                 "category": category.value if category else "all",
                 "instructions": len(these),
-                "right": _percent(share(sum(one.right for one in these), len(these))),
+                "right": percent(share(sum(one.right for one in these), len(these))),
                 "parts to find": len(looked_for),
-                "found": _percent(share(sum(looked_for), len(looked_for))),
-                "visible": _percent(share(sum(one.visible >= VISIBLE for one in these), len(these))),
-                "on product": _percent(share(sum(one.on_product >= ON_PRODUCT for one in these), len(these))),
-                "1-30% of photo": _percent(share(sum(AREAS[0] <= one.area <= AREAS[1] for one in these), len(these))),
-                "words right": _percent(share(sum(not one.says for one in these), len(these))),
+                "found": percent(share(sum(looked_for), len(looked_for))),
+                "visible": percent(share(sum(one.visible >= VISIBLE for one in these), len(these))),
+                "on product": percent(share(sum(one.on_product >= ON_PRODUCT for one in these), len(these))),
+                "1-30% of photo": percent(share(sum(AREAS[0] <= one.area <= AREAS[1] for one in these), len(these))),
+                "words right": percent(share(sum(not one.says for one in these), len(these))),
                 "median area": round(median([one.area for one in these]), 4),
             }
         )
@@ -88,12 +88,12 @@ def _halves(pairs: Sequence[Judged], labels: Labels, precision: float) -> list[R
 
 
 def _reasons(pairs: Sequence[Judged], true_pairs: int) -> list[Row]:
-    reasons = Counter((pair.reason, pair.same) for pair in pairs if pair.reason is not None)
+    reasons = Counter((pair.reason, pair.right) for pair in pairs if pair.reason is not None)
     names = sorted({reason for reason, _ in reasons})
     table: list[Row] = [
         {"reason": name, "of one product": reasons[name, True], "of two": reasons[name, False]} for name in names
     ]
-    proposed = sum(pair.same for pair in pairs)
+    proposed = sum(pair.right for pair in pairs)
     return [*table, {"reason": "(not compared)", "of one product": true_pairs - proposed, "of two": None}]
 
 
@@ -106,12 +106,12 @@ def _figures(at: Rates) -> Mapping[str, object]:
         "cut": round(at.cut, 4),
         "accepted": at.accepted,
         "right": at.right,
-        "precision": _percent(at.precision),
-        "true pairs": at.true_pairs,
-        "recall": _percent(at.recall),
+        "precision": percent(at.precision),
+        "true pairs": at.true,
+        "recall": percent(at.recall),
     }
 
 
-def _percent(figure: tuple[float, float, float] | None) -> str:
+def percent(figure: tuple[float, float, float] | None) -> str:
     """Return a share and its 95% interval for a person."""
     return "-" if figure is None else "{:.1%} ({:.1%} to {:.1%})".format(*figure)

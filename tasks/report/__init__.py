@@ -18,6 +18,7 @@ from tasks.report.figures import SCORES, Figures
 from tasks.report.pictures import Pictures, distinct_photos, draw
 
 HERE = Path(__file__).parent
+LOOK = HERE / "look.css"  # shared with the page of `omnirefiner review`
 
 
 def pictures_in(figures: Figures) -> int:
@@ -42,7 +43,7 @@ def write_report(lake: Lake, figures: Figures, out: Path, advance: Callable[[int
         "photos": [photo["data"] for photo in pictures.photos.values()],
         "edits": [pictures.edits[row["quadruplet_id"]]["data"] for row in figures.samples],
     }
-    style, script = (HERE / "page.css").read_text(), (HERE / "page.js").read_text()
+    style, script = LOOK.read_text() + (HERE / "page.css").read_text(), (HERE / "page.js").read_text()
     policy = (
         f"default-src 'none'; img-src data:; style-src {_hash(style)}; script-src {_hash(script)}; base-uri 'none'; "
         "form-action 'none'; require-trusted-types-for 'script'; trusted-types 'none'"

@@ -160,3 +160,52 @@ def test_runs_are_counted_whatever_the_clock_says(lake: Lake) -> None:
     newest = ledger.newest_run(lake)
     assert newest is not None
     assert newest["run_id"] == "000007"
+
+
+def said(lake: Lake, sequence: int, reviewer: str, item_id: str, verdict: str, reason: str | None = None,
+         shown: str | None = None) -> None:  # fmt: skip
+    row = {"kind": "pair", "item_id": item_id, "shown": shown, "reviewer": reviewer, "verdict": verdict,
+           "reason": reason, "sequence": sequence}  # fmt: skip
+    ledger.write(lake, "reviews", f"{sequence:08d}", f"{reviewer}-{item_id}", [row])
+
+
+def reviewed(lake: Lake) -> list[tuple[object, ...]]:
+    found = ask(lake, "SELECT item_id, keeps, drops, reason FROM reviewed ORDER BY item_id")
+    return [tuple(row.values()) for row in found]
+
+
+@pytest.fixture
+def judged_pairs(paired: Lake) -> Lake:
+    found = [judged(name, 0.9, 0.5) for name in ("a-b", "a-c", "b-c")]
+    ledger.append(paired, "pair", "000001", "p1", found, 1)
+    return paired
+
+
+def test_a_reviewers_newest_verdict_holds_by_count_and_what_is_undone_was_not_said(judged_pairs: Lake) -> None:
+    assert reviewed(judged_pairs) == []
+    said(judged_pairs, 1, "anna", "a-b", "drop", "style")
+    said(judged_pairs, 1, "ben", "a-b", "keep")
+    said(judged_pairs, 2, "anna", "a-c", "keep")
+    assert reviewed(judged_pairs) == [("a-b", 1, 1, "style"), ("a-c", 1, 0, None)]
+    said(judged_pairs, 3, "anna", "a-b", "keep")
+    said(judged_pairs, 4, "anna", "a-c", "undone")
+    assert reviewed(judged_pairs) == [("a-b", 2, 0, None)]
+    assert len(ask(judged_pairs, "SELECT * FROM ledger_reviews")) == 5
+
+
+def test_the_reason_is_that_of_most_drops(judged_pairs: Lake) -> None:
+    for reviewer, reason in (
+        ("anna", "viewpoint"),
+        ("ben", "style"),
+        ("carl", "viewpoint"),
+        ("dora", "another-product"),
+    ):
+        said(judged_pairs, 1, reviewer, "b-c", "drop", reason)
+    assert reviewed(judged_pairs) == [("b-c", 0, 4, "viewpoint")]
+
+
+def test_a_verdict_holds_for_what_was_shown_and_is_there(judged_pairs: Lake) -> None:
+    said(judged_pairs, 1, "anna", "a-b", "keep", shown="another picture")
+    said(judged_pairs, 2, "anna", "x-y", "keep")
+    assert reviewed(judged_pairs) == []
+    assert len(ask(judged_pairs, "SELECT * FROM all_reviews")) == 2

@@ -116,3 +116,24 @@ with writing(open_lake(Path({str(lake.root)!r}))): os.kill(os.getpid(), 9)
     assert subprocess.run([sys.executable, "-c", die], check=False).returncode == -9
     with writing(lake):
         pass
+
+
+def test_a_writer_that_starts_takes_nothing_from_whoever_needs_no_place(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A reviewer puts verdicts beside the writer, who clears the unfinished files of all."""
+    link, starting = os.link, [True, True]
+
+    def start_a_writer_first(source: Path, target: Path) -> None:
+        if starting:
+            starting.pop()
+            with writing(lake):
+                pass
+        link(source, target)
+
+    monkeypatch.setattr(os, "link", start_a_writer_first)
+    path = lake.root / "ledger" / "reviews" / "00000001-a.parquet"
+    assert put(lake, path, b"keep")
+    assert path.read_bytes() == b"keep"
+    assert not starting
+    assert list(lake.unfinished.iterdir()) == []

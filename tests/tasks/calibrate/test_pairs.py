@@ -49,7 +49,7 @@ def test_intervals_are_those_in_print(part: int, whole: int, low: float, high: f
 
 @given(pairs)
 def test_the_curve_is_what_each_cut_gives_and_loses_no_recall(found: list[Judged]) -> None:
-    true_pairs = sum(pair.same for pair in found)
+    true_pairs = sum(pair.right for pair in found)
     steps = curve(found, true_pairs)
     assert [rates(found, true_pairs, step.cut) for step in steps] == steps
     assert [step.cut for step in steps] == sorted(
@@ -60,7 +60,7 @@ def test_the_curve_is_what_each_cut_gives_and_loses_no_recall(found: list[Judged
 
 @given(pairs, st.sampled_from([0.6, 0.9, 1.0]))
 def test_a_proposed_cut_reaches_the_precision_and_no_lower_one_does(found: list[Judged], precision: float) -> None:
-    true_pairs = sum(pair.same for pair in found)
+    true_pairs = sum(pair.right for pair in found)
     cut = proposed_cut(found, true_pairs, precision)
     reaching = [step for step in curve(found, true_pairs) if step.right >= precision * step.accepted]
     if cut is None:
@@ -93,7 +93,7 @@ def many() -> list[Judged]:
 def test_the_fit_is_the_optimum_of_the_penalised_likelihood() -> None:
     found = many()
     seen = np.array([figures(*(pair.evidence[name] for name in EVIDENCE)) for pair in found])
-    truth = np.array([pair.same for pair in found], float)
+    truth = np.array([pair.right for pair in found], float)
     standard = (seen - seen.mean(axis=0)) / seen.std(axis=0)
 
     def loss(weights: NDArray[np.float64]) -> float:

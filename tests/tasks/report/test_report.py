@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import os
 import re
 import resource
 import shutil
@@ -14,7 +13,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from playwright.sync_api import Browser, Dialog, Page, Request, expect, sync_playwright
+from playwright.sync_api import Browser, Dialog, Page, Request, expect
 
 from flows import cli
 from flows.build import build
@@ -25,11 +24,9 @@ from tasks.manifests import read_manifest
 from tasks.report import inert_json, write_report
 from tasks.report.figures import Figures, collect
 from tasks.report.pictures import outline
+from tests.browser import chromium
 from tests.conftest import SMALL, Built
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-QUIET = ["--headless", "--disable-gpu", "--no-first-run", "--disable-background-networking",
-         "--disable-component-update", "--disable-sync"]  # fmt: skip
 HOSTILE = "</script><img src=x onerror=alert(1)><!--<script>'\"&amp;\u2028{{7*7}}${alert(2)}"
 DESKTOP, PHONE = (1280, 900), (360, 740)
 
@@ -53,13 +50,8 @@ def report(built: Built, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def browser(two_versions: Lake) -> Iterator[Browser]:
     """A headless Chromium, started after the build: both want this thread's event loop."""
-    if CHROMIUM is None and os.environ.get("OMNIREFINER_NEEDS_BROWSER"):
-        pytest.fail("no Chromium on the path: the report cannot be looked at")
-    if CHROMIUM is None:
-        pytest.skip("SKIPPED: no Chromium on the path, the report was not looked at; `apt-get install chromium`")
-    alone = ["--no-sandbox"] if os.geteuid() == 0 else []
-    with sync_playwright() as playwright:
-        yield playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET + alone)
+    with chromium() as browser:
+        yield browser
 
 
 def look(browser: Browser, report: Path, size: tuple[int, int] = DESKTOP) -> tuple[Page, list[str]]:
