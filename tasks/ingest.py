@@ -13,7 +13,7 @@ from tasks.ledger import Row, answered, not_answered
 from tasks.listing import on_disk
 from tasks.photos import FORMATS
 
-VERSION = 3
+VERSION = 4
 
 
 def ingest(lake: Lake, settings: Settings, items: Sequence[Row]) -> Iterator[Row]:
@@ -55,7 +55,8 @@ def _take_in(lake: Lake, intake: Intake, data: bytes) -> Row:
         "width": taken.width,
         "height": taken.height,
         "photo_sha256": lake.put_artifact(taken.webp, "webp"),
-        "phash": taken.phash,
+        "phash": taken.hashes[0],
+        "hashes": taken.hashes,
     }
 
 
