@@ -79,12 +79,15 @@ SELECT DISTINCT ON (pair_id) * FROM (
     WHERE status = 'answered'
 );
 
+CREATE VIEW compared AS
+SELECT d.item_id AS pair_id, d.one_id, d.other_id, d.form, d.distance, d.similarity, d.overlap, d.alike, d.unlike, d.run_id
+FROM ledger_dedup d SEMI JOIN settings_now ON stage = 'dedup' AND settings_now.fingerprint = d.fingerprint
+SEMI JOIN likely ON likely.pair_id = d.item_id WHERE d.status = 'answered';
+
 -- Two photos that are one picture: the links that clusters are made of.
 CREATE VIEW duplicates AS
-SELECT d.item_id AS pair_id, d.one_id, d.other_id, d.form, d.distance, d.similarity, d.overlap, d.alike, d.unlike, d.run_id
-FROM ledger_dedup d CROSS JOIN cuts c
-SEMI JOIN settings_now ON stage = 'dedup' AND settings_now.fingerprint = d.fingerprint
-WHERE d.status = 'answered' AND d.overlap >= c.overlap AND d.alike >= c.alike AND d.unlike <= c.unlike;
+SELECT compared.* FROM compared CROSS JOIN cuts c
+WHERE compared.overlap >= c.overlap AND compared.alike >= c.alike AND compared.unlike <= c.unlike;
 
 -- The clusters, as far as their photos are listed now; pairs are made of keepers and of photos in no cluster.
 CREATE VIEW clusters AS
