@@ -22,6 +22,7 @@ from flows.runtime import Context, task_runner, work_through
 from flows.served import servers_on_demand
 from schemas.settings import load_settings
 from tasks import catalog, ledger
+from tasks.clusters import changed_clusters
 from tasks.fingerprints import fingerprints
 from tasks.lake import create_lake
 from tasks.ledger import Row
@@ -91,6 +92,15 @@ def record_listing(
         catalog.refresh(plan, context.lake, "listed")
 
 
+def record_clusters(context: Context, plan: duckdb.DuckDBPyConnection) -> None:
+    """Record which photos are one picture now, and which of them is kept, where that differs from what was recorded."""
+    changed = changed_clusters(plan, context.settings.dedup.cap)
+    if changed:
+        stamp = {"fingerprint": context.fingerprints["clusters"], "run_id": context.run_id}
+        ledger.write(context.lake, "clusters", context.run_id, "clusters", [{**row, **stamp} for row in changed])
+        catalog.refresh(plan, context.lake, "clusters")
+
+
 def four_stages(
     context: Context,
     plan: duckdb.DuckDBPyConnection,
@@ -114,8 +124,13 @@ def four_stages(
     # Intake: files become images by their digest, upright, in an aspect bucket, in a split group for good.
     stage("ingest")
 
-    # Near photos are proposed as pairs, once all are there.
+    # Near-duplicates: photos that are one picture are found, and one of them is kept.
     stage("embed")
+    stage("resemble", at_once=True)
+    stage("dedup")
+    record_clusters(context, plan)
+
+    # Near photos are proposed as pairs, once all are there.
     stage("block", at_once=True)
 
     method = [

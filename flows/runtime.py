@@ -21,6 +21,7 @@ from schemas.settings import Settings
 from tasks import ledger
 from tasks.block import block, embed
 from tasks.catalog import plan, rows
+from tasks.dedup import dedup, resemble
 from tasks.edit import edit
 from tasks.engines.chat import Usage
 from tasks.engines.load import one_thread_each
@@ -207,8 +208,14 @@ def answers(context: Context, stage: str) -> Callable[[list[Row]], Iterator[Row]
             return lambda items: ingest(lake, settings, items)
         case "embed":
             return lambda items: embed(lake, items)
+        case "resemble":
+            everyone = "SELECT image_id, hashes, vector FROM known JOIN embeddings USING (image_id)"
+            return lambda items: resemble([i["item_id"] for i in items], _asked(context, everyone), settings.dedup)
+        case "dedup":
+            return lambda items: dedup(lake, items)
         case "block":
-            return lambda items: block([item["item_id"] for item in items], _embedded(context), settings.pair)
+            kept = "SELECT image_id, product, split_group, vector FROM keepers JOIN embeddings USING (image_id)"
+            return lambda items: block([i["item_id"] for i in items], _asked(context, kept), settings.pair)
         case "pair":
             return lambda items: pair(lake, settings, items)
         case "instruct":
@@ -223,11 +230,9 @@ def answers(context: Context, stage: str) -> Callable[[list[Row]], Iterator[Row]
             raise ValueError(f"no stage {stage!r}")
 
 
-def _embedded(context: Context) -> list[Row]:
+def _asked(context: Context, sql: str) -> list[Row]:
     with plan(context.lake, context.fingerprints, context.settings) as connection:
-        return rows(
-            connection, "SELECT image_id, product, split_group, vector FROM images JOIN embeddings USING (image_id)"
-        )
+        return rows(connection, sql)
 
 
 def tally_of(found: Sequence[Row], seconds: float) -> Tally:

@@ -1,8 +1,8 @@
 -- The catalogue's views over the ledger: the same text makes the plan of a build (ledger_* read from Parquet in place)
--- and the snapshot (ledger_* copied into tables). Given: ledger_<stage>, ledger_listed, ledger_takedowns, ledger_reviews,
--- ledger_runs, settings_now(stage, fingerprint), cuts(same_product, style, viewpoint, judged), and of the published
--- versions ledger_versions, ledger_version_shards, ledger_shard_members and ledger_deletions, and of every benchmark
--- version there ever was ledger_benchmark_members.
+-- and the snapshot (ledger_* copied into tables). Given: ledger_<stage>, ledger_listed, ledger_clusters, ledger_takedowns,
+-- ledger_reviews, ledger_runs, settings_now(stage, fingerprint), cuts(same_product, style, viewpoint, judged, overlap,
+-- alike, unlike), and of the published versions ledger_versions, ledger_version_shards, ledger_shard_members and
+-- ledger_deletions, and of every benchmark version there ever was ledger_benchmark_members.
 -- all_* show every fingerprint; unqualified names show the answers of the newest run's settings.
 
 -- Photos ---------------------------------------------------------------------------------------------------------
@@ -12,14 +12,28 @@ CREATE VIEW product_groups AS
 SELECT product, arg_min(split_group, run_id) AS split_group
 FROM ledger_ingest WHERE status = 'answered' AND product IS NOT NULL GROUP BY product;
 
-CREATE VIEW all_sources AS
+CREATE VIEW taken AS
 SELECT l.path, l.image_id, l.product, l.licence, coalesce(g.split_group, l.split_group) AS split_group,
        l.root, l.extra, l.item_id AS source_id, l.format, l.source_width, l.source_height, l.width, l.height,
-       l.photo_sha256, l.phash, l.fingerprint, l.run_id, l."at"
+       l.photo_sha256, l.phash, l.hashes, l.fingerprint, l.run_id, l."at"
 FROM ledger_ingest l LEFT JOIN product_groups g USING (product) WHERE l.status = 'answered';
 
--- Photos that show the same. (None are told yet.)
-CREATE VIEW clusters AS SELECT NULL::VARCHAR AS cluster_id, NULL::VARCHAR AS image_id WHERE false;
+-- What was last recorded of clusters of near-duplicates and of the families of clusters that products join. A family
+-- falls into the strictest split group of its photos: where a photo bridges training and the benchmark reserve, the
+-- training side yields, each of its products with all its photos.
+CREATE VIEW clustered AS
+SELECT image_id, product, cluster_id, keeper, family_id, split_group FROM (
+    SELECT * FROM ledger_clusters
+    SEMI JOIN settings_now ON stage = 'clusters' AND settings_now.fingerprint = ledger_clusters.fingerprint
+    QUALIFY row_number() OVER (PARTITION BY image_id, product ORDER BY run_id DESC) = 1
+) WHERE family_id IS NOT NULL;
+
+CREATE VIEW all_sources AS
+SELECT t.* REPLACE (
+    CASE WHEN 'benchmark' IN (t.split_group, c.split_group, p.split_group) THEN 'benchmark'
+         WHEN 'validation' IN (t.split_group, c.split_group, p.split_group) THEN 'validation' ELSE 'train' END
+    AS split_group)
+FROM taken t LEFT JOIN clustered c ON c.image_id = t.image_id LEFT JOIN clustered p ON p.product = t.product;
 
 -- Photos that must no longer be used: those that takedowns name, and those that show the same.
 CREATE VIEW taken_down AS
@@ -29,7 +43,7 @@ WITH named AS (
 SELECT image_id, "at", reason FROM named
 UNION ALL BY NAME
 SELECT c.image_id, min(n."at") AS "at", arg_min(n.reason, n."at") AS reason
-FROM named n JOIN clusters nc ON nc.image_id = n.image_id JOIN clusters c ON c.cluster_id = nc.cluster_id
+FROM named n JOIN clustered nc ON nc.image_id = n.image_id JOIN clustered c ON c.cluster_id = nc.cluster_id
 WHERE c.image_id NOT IN (SELECT image_id FROM named) GROUP BY c.image_id;
 
 -- What folders and manifests say now, whenever it was answered: a file that went back to what it was shows just that.
@@ -47,21 +61,55 @@ SEMI JOIN settings_now ON stage = 'ingest' AND settings_now.fingerprint = s.fing
 ANTI JOIN taken_down ON taken_down.image_id = s.image_id;
 
 -- One row a file's content. What was last said of its product holds, and of its split groups the strictest.
+CREATE MACRO strictest(split_group) AS
+    CASE WHEN bool_or(split_group = 'benchmark') THEN 'benchmark'
+         WHEN bool_or(split_group = 'validation') THEN 'validation' ELSE 'train' END;
+
 CREATE VIEW images AS
 SELECT image_id, any_value(width) AS width, any_value(height) AS height, any_value(phash) AS phash,
        any_value(source_width) AS source_width, any_value(source_height) AS source_height,
        first(product ORDER BY run_id DESC, product) AS product, first(licence ORDER BY run_id DESC, licence) AS licence,
-       any_value(photo_sha256) AS photo_sha256,
-       CASE WHEN bool_or(split_group = 'benchmark') THEN 'benchmark'
-            WHEN bool_or(split_group = 'validation') THEN 'validation' ELSE 'train' END AS split_group
+       any_value(photo_sha256) AS photo_sha256, strictest(split_group) AS split_group
 FROM sources GROUP BY image_id;
 
--- Stage 1: pairs -------------------------------------------------------------------------------------------------
+-- Near-duplicates -------------------------------------------------------------------------------------------------
 
 CREATE VIEW embeddings AS
 SELECT item_id AS image_id, vector FROM ledger_embed
 SEMI JOIN settings_now ON stage = 'embed' AND settings_now.fingerprint = ledger_embed.fingerprint
 WHERE status = 'answered';
+
+-- Every photo that was ever taken in under these settings, also one that is not listed now: it may come back.
+CREATE VIEW known AS
+SELECT image_id, any_value(photo_sha256) AS photo_sha256, any_value(hashes) AS hashes FROM taken
+SEMI JOIN settings_now ON stage = 'ingest' AND settings_now.fingerprint = taken.fingerprint
+GROUP BY image_id;
+
+CREATE VIEW likely AS
+SELECT DISTINCT ON (pair_id) * FROM (
+    SELECT unnest(pairs, recursive := true) FROM ledger_resemble
+    SEMI JOIN settings_now ON stage = 'resemble' AND settings_now.fingerprint = ledger_resemble.fingerprint
+    WHERE status = 'answered'
+);
+
+CREATE VIEW compared AS
+SELECT d.item_id AS pair_id, d.one_id, d.other_id, d.form, d.distance, d.similarity, d.overlap, d.alike, d.unlike, d.run_id
+FROM ledger_dedup d SEMI JOIN settings_now ON stage = 'dedup' AND settings_now.fingerprint = d.fingerprint
+SEMI JOIN likely ON likely.pair_id = d.item_id WHERE d.status = 'answered';
+
+-- Two photos that are one picture: the links that clusters are made of.
+CREATE VIEW duplicates AS
+SELECT compared.* FROM compared CROSS JOIN cuts c
+WHERE compared.overlap >= c.overlap AND compared.alike >= c.alike AND compared.unlike <= c.unlike;
+
+-- The clusters, as far as their photos are listed now; pairs are made of keepers and of photos in no cluster.
+CREATE VIEW clusters AS
+SELECT c.cluster_id, c.image_id, c.keeper, count(*) OVER (PARTITION BY c.cluster_id) AS size, c.family_id
+FROM clustered c SEMI JOIN (SELECT image_id FROM sources) s ON s.image_id = c.image_id;
+
+CREATE VIEW keepers AS SELECT images.* FROM images ANTI JOIN (FROM clustered WHERE NOT keeper) c USING (image_id);
+
+-- Stage 1: pairs -------------------------------------------------------------------------------------------------
 
 -- Both photos of one split group, and the pair proposed for the products that they are now said to have. (The first side
 -- is materialised, or else the planner may join every photo with every other of its split group first.)
@@ -74,12 +122,12 @@ WITH proposed AS (
     SELECT p.pair_id, p.target_id, p.reference_id, p.known_same, max(p.similarity) AS similarity,
            any_value(t.photo_sha256) AS target_sha256, any_value(t.product) AS product,
            any_value(t.split_group) AS split_group
-    FROM proposed p JOIN images t ON t.image_id = p.target_id
+    FROM proposed p JOIN keepers t ON t.image_id = p.target_id
     GROUP BY p.pair_id, p.target_id, p.reference_id, p.known_same
 )
 SELECT t.pair_id, t.target_id, t.reference_id, t.known_same, t.similarity, t.target_sha256,
        r.photo_sha256 AS reference_sha256
-FROM targets t JOIN images r ON r.image_id = t.reference_id
+FROM targets t JOIN keepers r ON r.image_id = t.reference_id
 WHERE t.split_group = r.split_group AND t.product IS NOT DISTINCT FROM r.product
   AND t.known_same = (t.product IS NOT NULL);
 
@@ -135,8 +183,7 @@ FROM instructions i JOIN edits e USING (edit_id) JOIN images r ON r.image_id = i
 CREATE VIEW all_images AS
 SELECT image_id, first(product ORDER BY seen DESC, run_id DESC, product) AS product,
        first(licence ORDER BY seen DESC, run_id DESC, licence) AS licence,
-       CASE WHEN bool_or(split_group = 'benchmark') THEN 'benchmark'
-            WHEN bool_or(split_group = 'validation') THEN 'validation' ELSE 'train' END AS split_group
+       strictest(split_group) AS split_group
 FROM (SELECT s.*, coalesce(l.seen, '') AS seen FROM all_sources s
       LEFT JOIN (SELECT item_id, max(run_id) AS seen FROM listed GROUP BY item_id) l ON l.item_id = s.source_id)
 GROUP BY image_id;
@@ -212,6 +259,8 @@ FROM (SELECT kind, item_id, verdict, reason, count(*) AS people FROM reviews GRO
 CREATE VIEW outcomes AS
 SELECT item_id, 'ingest' AS stage, status, reason, detail, evidence, fingerprint, run_id, "at" FROM ledger_ingest
 UNION ALL BY NAME SELECT item_id, 'embed' AS stage, status, reason, detail, evidence, fingerprint, run_id, "at" FROM ledger_embed
+UNION ALL BY NAME SELECT item_id, 'resemble' AS stage, status, reason, detail, evidence, fingerprint, run_id, "at" FROM ledger_resemble
+UNION ALL BY NAME SELECT item_id, 'dedup' AS stage, status, reason, detail, evidence, fingerprint, run_id, "at" FROM ledger_dedup
 UNION ALL BY NAME SELECT item_id, 'block' AS stage, status, reason, detail, evidence, fingerprint, run_id, "at" FROM ledger_block
 UNION ALL BY NAME SELECT item_id, 'pair' AS stage, status, reason, detail, evidence, fingerprint, run_id, "at" FROM ledger_pair
 UNION ALL BY NAME SELECT item_id, 'instruct' AS stage, status, reason, detail, evidence, fingerprint, run_id, "at" FROM ledger_instruct
@@ -236,6 +285,8 @@ FROM all_verdicts CROSS JOIN cuts WHERE score < judged;
 CREATE VIEW asked_now AS
 SELECT DISTINCT item_id, 'ingest' AS stage FROM listed
 UNION ALL SELECT image_id, 'embed' FROM images
+UNION ALL SELECT image_id, 'resemble' FROM known
+UNION ALL SELECT pair_id, 'dedup' FROM likely
 UNION ALL SELECT pair_id, 'pair' FROM candidates
 UNION ALL SELECT pair_id, 'instruct' FROM pairs WHERE accepted
 UNION ALL SELECT DISTINCT edit_id, 'edit' FROM instructions
@@ -292,13 +343,13 @@ CREATE VIEW held_by_benchmarks AS
 WITH held AS (
     SELECT version, 'source' AS "by", image_id AS what FROM benchmark_photos
     UNION SELECT version, 'product', s.product FROM benchmark_photos JOIN all_sources s USING (image_id)
-    UNION SELECT version, 'cluster', c.cluster_id FROM benchmark_photos JOIN clusters c USING (image_id)
+    UNION SELECT version, 'cluster', c.cluster_id FROM benchmark_photos JOIN clustered c USING (image_id)
 ), photos AS (
     SELECT DISTINCT quadruplet_id, unnest([target_id, reference_id]) AS image_id FROM all_quadruplets
 ), shown AS (
     SELECT quadruplet_id, 'source' AS "by", image_id AS what FROM photos
     UNION SELECT quadruplet_id, 'product', i.product FROM photos JOIN all_images i USING (image_id)
-    UNION SELECT quadruplet_id, 'cluster', c.cluster_id FROM photos JOIN clusters c USING (image_id)
+    UNION SELECT quadruplet_id, 'cluster', c.cluster_id FROM photos JOIN clustered c USING (image_id)
 )
 SELECT shown.quadruplet_id, held.version, "by", what FROM shown JOIN held USING ("by", what);
 

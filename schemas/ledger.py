@@ -26,6 +26,15 @@ CANDIDATE = [
     ("similarity", pa.float32()),  # cosine of the embeddings
 ]
 
+LIKELY = [
+    ("pair_id", pa.string()),
+    ("one_id", pa.string()),  # the lesser of the two image ids
+    ("other_id", pa.string()),
+    ("form", pa.int8()),  # of `one` whose hash is the nearest to the other's: an index of tasks.engines.phash.FORMS
+    ("distance", pa.int8()),  # bits between those two hashes
+    ("similarity", pa.float32()),  # cosine of the embeddings
+]
+
 OWN = {
     "ingest": [  # item: one listed file with its facts
         ("root", pa.string()),
@@ -41,9 +50,23 @@ OWN = {
         ("width", pa.int32()),  # of the bucket
         ("height", pa.int32()),
         ("photo_sha256", pa.string()),  # the upright sRGB photo in its bucket, lossless WebP
-        ("phash", pa.uint64()),
+        ("phash", pa.uint64()),  # of the whole photo
+        ("hashes", pa.list_(pa.uint64())),  # the same of its eight mirrored and turned forms, its own first
     ],
     "embed": [("vector", pa.binary())],  # item: an image; float16, little-endian, unit length
+    "resemble": [  # item: an image; the pairs of images that may be one picture
+        ("pairs", pa.list_(pa.struct(LIKELY))),
+    ],
+    "dedup": [  # item: such a pair, laid over each other
+        ("one_id", pa.string()),
+        ("other_id", pa.string()),
+        ("form", pa.int8()),
+        ("distance", pa.int8()),
+        ("similarity", pa.float32()),
+        ("overlap", pa.float32()),  # share of the smaller picture that lies over the other
+        ("alike", pa.float32()),  # share of what is shown there that fits
+        ("unlike", pa.float32()),  # and that contradicts
+    ],
     "block": [  # item: an image; the pairs it proposes
         ("pairs", pa.list_(pa.struct(CANDIDATE))),
     ],
@@ -144,8 +167,20 @@ REVIEWS = pa.schema([  # one row whenever a person says something; the newest of
     ("code", pa.string()),  # the project's version and commit
 ])  # fmt: skip
 
+CLUSTERS = pa.schema([  # one row whenever what is said of an image or of a product changes; no family_id: nothing
+    ("image_id", pa.string()),  # or
+    ("product", pa.string()),
+    ("cluster_id", pa.string()),  # of near-duplicates: the least of their image ids
+    ("keeper", pa.bool_()),  # the one photo of the cluster, of those listed, that pairs are made of
+    ("family_id", pa.string()),  # of clusters that products join: the least of their cluster ids
+    ("split_group", pa.string()),  # the strictest of the family's photos
+    ("fingerprint", pa.string()),
+    ("run_id", pa.string()),
+])  # fmt: skip
+
 SCHEMAS = {stage: pa.schema(ANSWER + own) for stage, own in OWN.items()} | {
     "listed": LISTED,
+    "clusters": CLUSTERS,
     "takedowns": TAKEDOWNS,
     "reviews": REVIEWS,
     "runs": pa.schema([

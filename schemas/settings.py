@@ -39,6 +39,19 @@ class Splits(Record):
         return self
 
 
+class Dedup(Record):
+    """Which photos may be one picture, from which scores they are, and how many may be one."""
+
+    distance: Annotated[int, Field(ge=0, le=12)] = 8  # bits between two perceptual hashes that make two photos compared
+    neighbours: Annotated[int, Field(ge=1, le=64)] = 16  # and that many of each photo's nearest by embedding
+    min_neighbour: Unit = 0.65  # cosine of the embeddings of such neighbours
+    min_similarity: Unit = 0.5  # cosine of any two photos that are compared
+    min_overlap: Unit = 0.7  # share of the smaller picture that must lie over the other
+    min_alike: Unit = 0.75  # share of what is shown there that must fit
+    max_unlike: Unit = 0.08  # share of it that may contradict
+    cap: Annotated[int, Field(ge=2)] = 100  # photos in a cluster; its weakest links are dropped until it has no more
+
+
 class Pair(Record):
     """Which photos are compared, and the scores from which a pair is taken."""
 
@@ -206,6 +219,7 @@ class Settings(Record):
     splits: Splits = Splits()
     writer: Writer = Writer()
     judge: Judge = Judge()
+    dedup: Dedup = Dedup()
     pair: Pair = Pair()
     instruct: Instruct = Instruct()
     edit: Edit = Edit()

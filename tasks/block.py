@@ -54,7 +54,7 @@ def block(new: Sequence[str], everyone: Sequence[Row], pair: Pair) -> Iterator[R
         asking = [index for index, row in enumerate(members) if row["item_id"] in wanted]
         if asking:
             count = pair.neighbours if product is None else pair.siblings
-            found = _nearest(np.stack([_vector(row) for row in members]), asking, count)
+            found = nearest(np.stack([vector_of(row) for row in members]), asking, count)
             for index, neighbours in zip(asking, found, strict=True):
                 pairs = [_candidate(members[index], members[other], similarity) for other, similarity in neighbours]
                 yield answered(members[index]["item_id"], pairs=pairs)
@@ -80,7 +80,7 @@ def _candidate(one: Row, other: Row, similarity: float) -> Row:
     }
 
 
-def _nearest(vectors: Vectors, asking: Sequence[int], count: int) -> list[list[tuple[int, float]]]:
+def nearest(vectors: Vectors, asking: Sequence[int], count: int) -> list[list[tuple[int, float]]]:
     """Return for each asking row its `count` nearest others as (row, cosine), nearest first."""
     import faiss
 
@@ -99,5 +99,6 @@ def _nearest(vectors: Vectors, asking: Sequence[int], count: int) -> list[list[t
     ]
 
 
-def _vector(row: Row) -> NDArray[np.float32]:
+def vector_of(row: Row) -> NDArray[np.float32]:
+    """Return a row's embedding (D,), of unit length."""
     return np.frombuffer(row["vector"], dtype="<f2").astype(np.float32)

@@ -28,7 +28,9 @@ NOW = pa.schema([("stage", pa.string()), ("fingerprint", pa.string())])
 UNREADABLE = ("its ledger cannot be read", "`omnirefiner rebuild` names the damaged file: restore it")
 SPILL = "10GB"  # that a question may take of the disk
 
-CUTS = pa.schema([(name, pa.float32()) for name in ("same_product", "style", "viewpoint", "judged")])
+CUTS = pa.schema([(name, pa.float32()) for name in (
+    "same_product", "style", "viewpoint", "judged", "overlap", "alike", "unlike"
+)])  # fmt: skip
 VERSIONS = pa.schema([
     ("name", pa.string()), ("kind", pa.string()), ("sequence", pa.int64()), ("parent", pa.string()),
     ("samples", pa.int64()), ("bytes", pa.int64()), ("shards", pa.int64()), ("published_at", pa.string()),
@@ -181,6 +183,9 @@ def _lay(
         "style": settings.pair.min_style,
         "viewpoint": settings.pair.min_viewpoint,
         "judged": None if settings.judge.engine == "none" else settings.judge.min_score,
+        "overlap": settings.dedup.min_overlap,
+        "alike": settings.dedup.min_alike,
+        "unlike": settings.dedup.max_unlike,
     }
     _table(connection, "cuts", pa.Table.from_pylist([least], schema=CUTS))
     _lay_versions(connection, lake, manifests)
@@ -195,10 +200,10 @@ def _lay_ledger(connection: duckdb.DuckDBPyConnection, stage: str, paths: Sequen
     read = f"read_parquet([{quoted}], hive_partitioning = false, union_by_name = true)"
     # columns come with time: older rows have nothing in them
     source = f"(FROM {empty} UNION ALL BY NAME FROM {read})" if paths else empty
-    if copy:
+    if copy or stage == "clusters":  # small, and asked for wherever photos are
         # nobody asks the snapshot for vectors, and they would be most of it
         columns = "* REPLACE (NULL::BLOB AS vector)" if stage == "embed" else "*"
-        connection.execute(f"CREATE TABLE ledger_{stage} AS SELECT {columns} FROM {source}")
+        connection.execute(f"CREATE OR REPLACE TABLE ledger_{stage} AS SELECT {columns} FROM {source}")
         connection.execute(f"DROP TABLE nothing_in_{stage}")
     else:
         connection.execute(f"CREATE OR REPLACE VIEW ledger_{stage} AS SELECT * FROM {source}")

@@ -13,19 +13,16 @@ import subprocess
 import sys
 import threading
 from collections import deque
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-import cv2
-import imagehash
-import numpy as np
-from PIL import Image
-
 from schemas.records import EngineFailure, Refusal
 from schemas.settings import Intake
 from tasks.codecs import encode_webp
+from tasks.engines.phash import Grey, hashes, reduced_jpeg
 from tasks.photos import JPEGS, decode_photo
 
 ROOT = Path(__file__).parents[1]
@@ -60,7 +57,7 @@ class Taken:
     source_height: int
     width: int  # of the bucket
     height: int
-    phash: int  # 64 bits, of the photo in its bucket
+    hashes: Sequence[int]  # perceptual ones, 64 bits, of the whole photo's eight forms, its own first
     webp: bytes
 
 
@@ -226,8 +223,7 @@ def _limit(which: int, bound: int) -> bool:
 def _answer(data: bytes, intake: Intake, warnings: int, *, roomy: bool) -> Message:
     try:
         decoded = decode_photo(data, intake)
-        if decoded.format in JPEGS:
-            _refuse_damaged(data, warnings)
+        grey = _refuse_damaged(data, warnings) if decoded.format in JPEGS else None
     except Refusal as refused:
         return {"refused": [refused.reason, refused.detail]}, b""
     except MemoryError:
@@ -241,23 +237,24 @@ def _answer(data: bytes, intake: Intake, warnings: int, *, roomy: bool) -> Messa
         "source_height": decoded.source_height,
         "width": width,
         "height": height,
-        "phash": int(str(imagehash.phash(Image.fromarray(decoded.pixels))), 16),
+        "hashes": hashes(decoded.grey() if grey is None else grey),
     }
     return {"taken": taken}, encode_webp(decoded.pixels)
 
 
-def _refuse_damaged(data: bytes, warnings: int) -> None:
-    """Refuse a JPEG in whose pixels its decoder found garbage, or too few, and went on with grey or worse.
+def _refuse_damaged(data: bytes, warnings: int) -> Grey | None:
+    """Return a JPEG at an eighth of its size, where that can be had.
 
+    Refuse one in whose pixels the decoder found garbage, or too few, and went on with grey or worse.
     libjpeg warns of that once, in words. Pillow drops them; OpenCV, asked for an eighth of the size, prints them on
     stderr, the other end of the pipe `warnings`.
     """
     _read(warnings)  # what others may have printed
-    with suppress(cv2.error):  # over its own bounds of size
-        cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_REDUCED_GRAYSCALE_8 | cv2.IMREAD_IGNORE_ORIENTATION)
+    grey = reduced_jpeg(data)
     said = " ".join(_read(warnings).split())[:200]
     if re.search("Corrupt JPEG data|Premature end", said) and not SOME_BYTES_MORE.match(said):
         raise Refusal("broken", f"the image cannot be decoded: {said}")
+    return grey
 
 
 def _read(pipe: int) -> str:

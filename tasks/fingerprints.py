@@ -7,16 +7,21 @@ from collections.abc import Mapping
 
 from schemas.ids import digest
 from schemas.settings import Settings
-from tasks import block, edit, ingest, instruct, judge, pair, restore
+from tasks import block, clusters, dedup, edit, ingest, instruct, judge, pair, restore
 from tasks.engines.load import editor_identity, embedder_identity, judge_identity, operations_of, writer_identity
 
 
 def fingerprints(settings: Settings) -> Mapping[str, str]:
-    """Return the fingerprint of every stage under these settings."""
+    """Return the fingerprint of every stage, and of the clusters, under these settings."""
     editor = editor_identity(settings)
     writer = {job: writer_identity(settings, job) for job in ("pair", "instruct", "restore")}
     intake = digest("ingest", ingest.VERSION, settings.intake.model_dump())
     embedding = digest("embed", block.EMBED_VERSION, embedder_identity(), intake)
+    near = settings.dedup
+    proposed = (near.distance, near.neighbours, near.min_neighbour, near.min_similarity)
+    overlaid = digest("dedup", dedup.DEDUP_VERSION, intake)
+    resembling = digest("resemble", dedup.RESEMBLE_VERSION, proposed, embedding)
+    linked = (near.min_overlap, near.min_alike, near.max_unlike, near.cap)
     neighbours = (settings.pair.neighbours, settings.pair.siblings)
     asked = (settings.instruct.model_dump(), sorted(operations_of(settings)), settings.seed)
     edited = settings.edit.model_dump(mode="json", exclude={"engine", "autoencoder", "diffusers", "images_api"})
@@ -27,6 +32,9 @@ def fingerprints(settings: Settings) -> Mapping[str, str]:
     return {
         "ingest": intake,
         "embed": embedding,
+        "resemble": resembling,
+        "dedup": overlaid,  # the cuts only read its scores
+        "clusters": digest("clusters", clusters.VERSION, linked, resembling, overlaid),
         "block": digest("block", block.BLOCK_VERSION, neighbours, embedding),
         "pair": digest("pair", pair.VERSION, writer["pair"], intake, *drawn),  # the cuts only read its scores
         "instruct": digest("instruct", instruct.VERSION, writer["instruct"], asked, intake),

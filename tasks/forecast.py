@@ -17,12 +17,16 @@ from tasks.serving import needed
 # Where the lake has no answers yet to go by: seconds of work an item, and items for each item of the stage before.
 # Measured with the embedded engines on 105 real photos of 20 products at 512 px, one core (docs/quality.md).
 SECONDS = {
-    "ingest": 0.05, "embed": 0.23, "block": 0.002, "pair": 0.09, "instruct": 0.26, "edit": 0.13, "restore": 0.02,
-    "judge": 2.0,  # of waiting for a server: a guess
+    "ingest": 0.05, "embed": 0.23, "resemble": 0.002, "dedup": 0.03, "block": 0.002, "pair": 0.09, "instruct": 0.26,
+    "edit": 0.13, "restore": 0.02, "judge": 2.0,  # of waiting for a server: a guess
 }  # fmt: skip
-YIELD = {"embed": 1.0, "block": 1.0, "pair": 2.2, "instruct": 0.74, "edit": 1.8, "restore": 1.0, "judge": 1.0}
+YIELD = {
+    "embed": 1.0, "resemble": 1.0, "dedup": 2.0, "block": 1.0, "pair": 2.2, "instruct": 0.74, "edit": 1.8,
+    "restore": 1.0, "judge": 1.0,
+}  # fmt: skip
 
 GIVES = {  # what a stage's answers became, in the current settings: (items of this stage) / (items of the one before)
+    "dedup": ("likely", "known"),
     "pair": ("candidates", "images"),
     "instruct": ("pairs WHERE accepted", "pairs"),
     "edit": ("instructions", "pairs WHERE accepted"),
@@ -54,7 +58,8 @@ def forecast(connection: duckdb.DuckDBPyConnection, listed: Sequence[Listed], se
         forecasts.append(
             Forecast(stage=stage, open=known, expected=round(expected), seconds=seconds, gpu_hours=gpu_hours)
         )
-        new = known + expected
+        if stage != "dedup":  # which leads nowhere: what follows is asked of photos
+            new = known + expected
     return forecasts
 
 

@@ -14,7 +14,7 @@ from tasks.listing import on_disk
 from tasks.photos import FORMATS
 from tasks.takedowns import taken_down
 
-VERSION = 3
+VERSION = 4
 
 
 def ingest(lake: Lake, settings: Settings, items: Sequence[Row]) -> Iterator[Row]:
@@ -59,7 +59,8 @@ def _take_in(lake: Lake, intake: Intake, data: bytes) -> Row:
         "width": taken.width,
         "height": taken.height,
         "photo_sha256": lake.put_artifact(taken.webp, "webp"),
-        "phash": taken.phash,
+        "phash": taken.hashes[0],
+        "hashes": taken.hashes,
     }
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import AvifImagePlugin, ExifTags, Image, ImageChops, ImageCms, ImageOps, PngImagePlugin, UnidentifiedImageError
 
 from schemas.records import Pixels, Refusal
@@ -75,6 +76,11 @@ class Decoded:
     source_width: int
     source_height: int
     pixels: Pixels
+    upright: Image.Image  # the whole of it, sRGB
+
+    def grey(self) -> NDArray[np.uint8]:
+        """Return the whole photo as grey levels (H, W)."""
+        return np.asarray(self.upright.convert("L"))
 
 
 def decode_photo(data: bytes, intake: Intake) -> Decoded:
@@ -114,7 +120,7 @@ def _decode(data: bytes, intake: Intake) -> Decoded:
         rgb = to_srgb(upright)
     upright_size = (height, width) if turn in SIDEWAYS else (width, height)
     fitted = ImageOps.fit(rgb, bucket(*upright_size, intake.size), Image.Resampling.LANCZOS)
-    return Decoded(format, width, height, np.asarray(fitted))
+    return Decoded(format, width, height, np.asarray(fitted), rgb)
 
 
 def _refuse_bounds(image: Image.Image, intake: Intake) -> None:

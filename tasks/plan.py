@@ -17,6 +17,9 @@ from tasks.restore import SHOWN, quadruplet_id
 # Every item of a stage, each with what its task needs to know.
 ASKED = {
     "embed": "SELECT image_id AS item_id, photo_sha256 FROM images",
+    "resemble": "SELECT image_id AS item_id FROM known SEMI JOIN embeddings USING (image_id)",
+    "dedup": """SELECT l.pair_id AS item_id, l.*, a.photo_sha256 AS one_sha256, b.photo_sha256 AS other_sha256
+                FROM likely l JOIN known a ON a.image_id = l.one_id JOIN known b ON b.image_id = l.other_id""",
     "pair": "SELECT pair_id AS item_id, * FROM candidates",
     "instruct": """SELECT pair_id AS item_id, candidates.* FROM candidates
                    SEMI JOIN pairs ON pairs.pair_id = candidates.pair_id AND pairs.accepted""",
@@ -34,7 +37,7 @@ def open_items(connection: duckdb.DuckDBPyConnection, stage: str, listed: Sequen
             items = [one.row() for one in listed if one.item_id not in answered]
         case "block":
             answered = _answered_ids(connection, stage)
-            images = rows(connection, "SELECT image_id, product FROM images SEMI JOIN embeddings USING (image_id)")
+            images = rows(connection, "SELECT image_id, product FROM keepers SEMI JOIN embeddings USING (image_id)")
             ids = [block_item(row["image_id"], row["product"]) for row in images]
             items = [{"item_id": item_id} for item_id in ids if item_id not in answered]
         case "restore":  # what is shown is what makes the id

@@ -1,4 +1,4 @@
-"""Contact sheets: of quadruplets with their instructions, and of pairs by how the judge scored them."""
+"""Contact sheets: of quadruplets with their instructions, of pairs by their scores, of clusters of near-duplicates."""
 
 from __future__ import annotations
 
@@ -15,12 +15,14 @@ from schemas.errors import ProjectError
 from schemas.records import Mask, Pixels, Score
 from tasks.catalog import rows
 from tasks.codecs import load_mask, load_photo, load_sides
+from tasks.duplicates import Cluster
 from tasks.lake import Lake
 from tasks.ledger import Row
 
 TILE = 280  # px, the longer side of a picture
 ZOOM = 134  # px: the edited place, twice, one above the other
 GAP = 12
+IN_A_LINE = 6  # photos of a cluster
 WIDTH = 3 * TILE + ZOOM + 5 * GAP
 FORMATS = (".jpg", ".jpeg", ".png", ".webp")
 OUTLINE = (255, 64, 32)
@@ -41,6 +43,14 @@ def write_pair_sheet(lake: Lake, pairs: Sequence[tuple[str, Row]], score: Score,
     Raises as `write_sheet` does.
     """
     _save([_pair_panel(lake, standing, row, score) for standing, row in pairs], columns, out)
+
+
+def write_cluster_sheet(lake: Lake, clusters: Sequence[Cluster], out: Path) -> None:
+    """Write a sheet of clusters, one a line: the keeper first, then the photos that are set aside for it.
+
+    Raises as `write_sheet` does.
+    """
+    _save([_cluster_panel(lake, cluster) for cluster in clusters], 1, out)
 
 
 def ranked_pairs(connection: duckdb.DuckDBPyConnection, score: Score, count: int) -> list[tuple[str, Row]]:
@@ -88,6 +98,22 @@ def _pair_panel(lake: Lake, standing: str, row: Row, score: Score) -> Image.Imag
     draw.text((GAP, TILE + 34), f"{scores}  |  {verdict}", fill=(110, 110, 110), font=small)
     reason = row["reason"].split(": ", 1)[-1]
     draw.text((GAP, TILE + 54), _fitted(reason, small, width - 2 * GAP), fill=(110, 110, 110), font=small)
+    return panel
+
+
+def _cluster_panel(lake: Lake, cluster: Cluster) -> Image.Image:
+    shown = cluster.members[:IN_A_LINE]
+    panel = Image.new("RGB", (len(shown) * (TILE + GAP) + GAP, TILE + 58), "white")
+    draw = ImageDraw.Draw(panel)
+    font, small = ImageFont.truetype(Roboto, 15), ImageFont.truetype(Roboto, 13)
+    more = f", {len(shown)} of them shown" if len(shown) < len(cluster.members) else ""
+    title = f"{cluster.cluster_id[:12]}: {len(cluster.members)} photos{more}, {cluster.split_group}"
+    draw.text((GAP, 6), title, fill="black", font=font)
+    for number, member in enumerate(shown):
+        left = GAP + number * (TILE + GAP)
+        panel.paste(_fit(load_photo(lake, member.photo_sha256), TILE), (left, 28))
+        caption = f"{'kept: ' if member.keeper else ''}{member.path}"
+        draw.text((left, TILE + 34), _fitted(caption, small, TILE), fill=(110, 110, 110), font=small)
     return panel
 
 

@@ -31,6 +31,7 @@ class Funnel(BaseModel):
 
     photos: int
     images: int
+    duplicates: int  # of them: photos that are another one's picture, which is kept in their place
     pairs_compared: int
     pairs: int
     instructions: int
@@ -72,6 +73,7 @@ def funnel(connection: duckdb.DuckDBPyConnection) -> Funnel:
     return Funnel(
         photos=count("sources"),
         images=count("images"),
+        duplicates=count("clusters WHERE NOT keeper"),
         pairs_compared=count("pairs"),
         pairs=count("pairs WHERE accepted"),
         instructions=count("instructions"),

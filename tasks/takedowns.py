@@ -64,8 +64,8 @@ def photos_of(connection: duckdb.DuckDBPyConnection, source: str) -> list[Photo]
         raise TakedownError(f"takedown {source}: no photo has this path, product or digest (all 64 digits)")
     named = [row["image_id"] for kind in answering for row in found[kind]] or [source]
     sql = """WITH named AS (SELECT unnest($ids) AS image_id), meant AS (
-                 FROM named UNION SELECT c.image_id FROM clusters c
-                 WHERE cluster_id IN (SELECT cluster_id FROM clusters SEMI JOIN named USING (image_id)))
+                 FROM named UNION SELECT c.image_id FROM clustered c
+                 WHERE cluster_id IN (SELECT cluster_id FROM clustered SEMI JOIN named USING (image_id)))
              SELECT image_id, coalesce(min(path), 'not in the lake') AS path, min(product) AS product,
                     image_id IN (FROM named) AS named
              FROM meant LEFT JOIN all_sources USING (image_id) GROUP BY image_id ORDER BY named DESC, path, image_id"""

@@ -130,12 +130,31 @@ def _pair(connection: duckdb.DuckDBPyConnection, item_id: str) -> Iterator[Line]
 
 def _image(connection: duckdb.DuckDBPyConnection, item_id: str) -> Iterator[Line]:
     yield from _photo_lines(connection, "photo", item_id)
+    yield from _cluster_lines(connection, item_id)
     sql = """SELECT pair_id, accepted, coalesce(refused_for, '') AS refused_for, reason FROM pairs
              WHERE target_id = ? OR reference_id = ? ORDER BY accepted DESC, pair_id"""
     for row in rows(connection, sql, [item_id, item_id]):
         yield Line(what="pair", id=row["pair_id"], outcome="accepted" if row["accepted"] else row["refused_for"],
                    detail=row["reason"] or "")  # fmt: skip
     yield from _made(connection, "target_id", item_id)
+
+
+def _cluster_lines(connection: duckdb.DuckDBPyConnection, image_id: str) -> Iterator[Line]:
+    """Tell which photos are the same picture, and which of them is kept."""
+    for row in rows(connection, "SELECT * FROM clusters WHERE image_id = ? AND size > 1", [image_id]):
+        sql = """SELECT c.image_id, c.keeper, d.alike, d.distance, s.path FROM clusters c
+                 JOIN (SELECT image_id, min(path) AS path FROM sources GROUP BY image_id) s USING (image_id)
+                 LEFT JOIN duplicates d
+                     ON d.one_id = least(c.image_id, $image) AND d.other_id = greatest(c.image_id, $image)
+                 WHERE c.cluster_id = $cluster AND c.image_id <> $image ORDER BY NOT c.keeper, s.path"""
+        yield Line(what="cluster", id=row["cluster_id"], outcome="kept" if row["keeper"] else "set aside",
+                   detail=f"{row['size']} photos are one picture")  # fmt: skip
+        for other in rows(connection, sql, {"image": image_id, "cluster": row["cluster_id"]}):
+            fits = "linked through others"
+            if other["alike"] is not None:
+                fits = f"{other['alike']:.0%} of the overlap fits, {other['distance']} bits of the hashes differ"
+            yield Line(what="same picture", id=other["image_id"], outcome="kept" if other["keeper"] else "set aside",
+                       detail=f"{other['path']}, {fits}")  # fmt: skip
 
 
 def _photos(connection: duckdb.DuckDBPyConnection, row: Row) -> Iterator[Line]:

@@ -136,8 +136,8 @@ def bare_loop(photos: Path, folder: Path, size: int, engines: str) -> dict[str, 
     with ThreadPoolExecutor(settings.run.workers, initializer=one_thread_each) as pool:
         for stage in STAGES:
             items = json.loads((folder / f"{stage}.json").read_text())
-            if stage == "block":
-                continue  # it asks the catalogue, of which there is none here
+            if stage in ("resemble", "block"):
+                continue  # they ask the catalogue, of which there is none here
 
             def answer(chunk: list[Any], stage: str = stage) -> None:
                 found = list(answers(context, stage)(chunk))

@@ -17,8 +17,9 @@ from schemas.records import (
     RestoreInstruction,
 )
 from schemas.settings import Settings
-from tasks import block, edit, instruct, pair, restore
+from tasks import block, dedup, edit, instruct, pair, restore
 from tasks.engines.editor import EditRequest
+from tasks.engines.overlay import Overlay
 from tasks.engines.vlm import EditQuestion, PairQuestion, RestoreQuestion
 
 
@@ -39,7 +40,7 @@ class Instant:
 
 
 def stand_in() -> None:
-    """Let this process's stages be answered by `Instant`, and photos be embedded by their mean colours."""
+    """Let this process's stages be answered by `Instant`; photos are embedded by mean colours, and none is another."""
     instant = Instant()
 
     def engine(_settings: Settings, *_memory: object) -> Instant:
@@ -49,6 +50,11 @@ def stand_in() -> None:
         vars(stage)["load_writer"] = engine
     vars(edit)["load_editor"] = engine
     vars(block)["vector_once"] = _mean_colours
+    vars(dedup)["overlay"] = _apart
+
+
+def _apart(_one: Photo, _other: Photo, _form: int) -> Overlay:
+    return Overlay(overlap=1.0, alike=0.0, unlike=1.0)
 
 
 def _instruction(pair_id: str, number: int) -> EditInstruction:

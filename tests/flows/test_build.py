@@ -21,7 +21,7 @@ from tasks.summary import Summary
 from tasks.why import story
 from tests.conftest import SMALL, Built
 
-STAGES = ("ingest", "embed", "block", "pair", "instruct", "edit", "restore")
+STAGES = ("ingest", "embed", "resemble", "dedup", "block", "pair", "instruct", "edit", "restore")
 
 
 def asked(summary: Summary) -> dict[str, int]:

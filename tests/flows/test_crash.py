@@ -19,6 +19,8 @@ WRITES = (  # in the order in which a first build and a publishing make them
     "artifacts/*.webp",
     "ledger/ingest/*.parquet",
     "ledger/embed/*.parquet",
+    "ledger/resemble/*.parquet",
+    "ledger/dedup/*.parquet",
     "ledger/block/*.parquet",
     "ledger/pair/*.parquet",
     "ledger/instruct/*.parquet",

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks import block, edit, ingest, instruct, judge, pair, restore
+from tasks import block, dedup, edit, ingest, instruct, judge, pair, restore
 
 ROOT = Path(__file__).parents[2]
 RECORDED = Path(__file__).with_name("stage_versions.json")
@@ -21,8 +21,10 @@ ASKING = ["engines/vllm.py", "engines/chat.py"]  # prompts and records are part 
 WRITER = ["engines/classical.py", "engines/words.py", *ASKING]
 
 STAGES: dict[str, tuple[int, list[str]]] = {
-    "ingest": (ingest.VERSION, ["ingest.py", "decoding.py", "photos.py"]),
+    "ingest": (ingest.VERSION, ["ingest.py", "decoding.py", "photos.py", "engines/phash.py"]),
     "embed": (block.EMBED_VERSION, ["engines/efficientnet.py", "engines/embed.py", "engines/foreground.py"]),
+    "resemble": (dedup.RESEMBLE_VERSION, ["dedup.py", "block.py", "engines/hamming.py"]),
+    "dedup": (dedup.DEDUP_VERSION, ["dedup.py", "engines/overlay.py", "engines/phash.py"]),
     "block": (block.BLOCK_VERSION, ["block.py"]),
     "pair": (
         pair.VERSION,
