@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from prefect.task_runners import TaskRunner
 
 from flows.hold import hold
 from flows.publish import publish_version
-from flows.runtime import Context, task_runner, work_through
+from flows.runtime import Context, step_of, task_runner, work_through
 from flows.served import servers_on_demand
 from schemas.settings import load_settings
 from tasks import catalog, ledger
@@ -140,18 +139,7 @@ def _stage(
     catalog.refresh(plan, context.lake, name)
     if items and catalog.age(context.lake) > SHOWN_AFTER:
         catalog.rebuild(context.lake)  # so that questions asked meanwhile see what was done
-    steps.append(
-        Step(
-            stage=name,
-            items=tally.items,
-            answered=tally.answered,
-            refused=tally.refused,
-            failed=tally.failed,
-            seconds=time.perf_counter() - start,
-            work_seconds=tally.seconds,
-            **asdict(tally.usage),
-        )
-    )
+    steps.append(step_of(name, tally, time.perf_counter() - start))
 
 
 def _show(summary: Summary) -> None:

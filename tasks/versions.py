@@ -42,10 +42,10 @@ def is_cut_short(lake: Lake, name: str) -> bool:
 
 
 def members(connection: duckdb.DuckDBPyConnection) -> list[Row]:
-    """Return the quadruplets that a version is made of: accepted, and not in the benchmark reserve."""
+    """Return the quadruplets that a version is made of: curated, and not in the benchmark reserve."""
     return catalog.rows(
         connection,
-        "SELECT * FROM quadruplets WHERE accepted AND split_group <> 'benchmark' ORDER BY quadruplet_id",
+        "SELECT * FROM curated WHERE split_group <> 'benchmark' ORDER BY quadruplet_id",
     )
 
 

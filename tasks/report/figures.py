@@ -291,7 +291,7 @@ def _examples(connection: duckdb.DuckDBPyConnection) -> list[Row]:
            ORDER BY r.items DESC, r.reason, r.item_id""",
         {"examples": EXAMPLES},
     )
-    return sorted(found, key=lambda row: STAGES.index(row["stage"]))
+    return sorted(found, key=lambda row: (*STAGES, "curate").index(row["stage"]))
 
 
 def _count(connection: duckdb.DuckDBPyConnection, relation: str) -> int:
