@@ -38,7 +38,7 @@ class Curated(BaseModel):
 def curate(lake: str = "lake", asked: str | None = None, assignments: Sequence[str] = ()) -> Curated:
     """Score what has no scores yet, then put a filter set in force: that of a file, none ("none"), or the one that is.
 
-    `assignments` of `score` and `run` go on top of the settings that the newest run recorded. A filter set that was read
+    `assignments` of `score` and `run` go on top of the settings that the newest run recorded. A filter set
     from a file is checked before any work, and once more on the scores before it is in force.
     """
     the_lake = open_lake(Path(lake))

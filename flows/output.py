@@ -14,7 +14,17 @@ from rich.text import Text
 
 def print_funnel(found: Any) -> None:
     """Print a `tasks.summary.Funnel`: what got through, and what was turned down for which reason."""
-    counts = ("photos", "images", "pairs_compared", "pairs", "instructions", "edits", "quadruplets", "held_back")
+    counts = (
+        "photos",
+        "images",
+        "pairs_compared",
+        "pairs",
+        "instructions",
+        "edits",
+        "quadruplets",
+        "curated",
+        "held_back",
+    )
     print_table("From photos to quadruplets", [{name: getattr(found, name) for name in counts}])
     if found.quadruplets:
         print_table("Quadruplets", [{**found.by_task, **found.by_category}])

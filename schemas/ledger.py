@@ -128,7 +128,7 @@ OWN = {
         ("shift", pa.float32()),  # px by which the raw edit lay off its target; undone
         ("drift", pa.float32()),  # mean levels (0..255) by which its colours were off as a whole; undone
         ("residue", pa.float32()),  # mean levels by which it still differs outside the mask; undone by the paste-back
-        ("text_before", pa.string()),  # what is read at the mask, in the target
+        ("text_before", pa.string()),  # what is read at the mask, in the target; "" is nothing, null was not looked at
         ("text_after", pa.string()),  # and in the input
         ("text_distance", pa.float32()),  # share of signs that differ
         ("unsafe", pa.float32()),  # the largest probability of the three photos

@@ -72,7 +72,7 @@ def effect(connection: duckdb.DuckDBPyConnection, filters: FilterSet | None) -> 
            WHERE first IS NULL GROUP BY r.rule, r.reason ORDER BY r.rule""",
     )
     return Effect(
-        filters=filters and filters.name,
+        filters=filters.name if filters else None,
         **now,
         rules=_rules(connection, filters, now["samples"]) if filters else [],
         newly_dropped={reasons[row["first"] - 1]: row["n"] for row in newly},

@@ -1,8 +1,8 @@
 """Filter sets: named, ordered rules, each a predicate in SQL that drops samples for a reason.
 
-A predicate is one expression over one row of the view `samples`: true drops the sample; false, and null where a score is
-missing, keep it. What is no such expression (a statement, a subquery, a function whose answer changes) is refused before
-anything is done.
+A predicate is one expression over one row of the view `samples`: true drops the sample; false, and null where a score
+is missing, keep it. What is no such expression (a statement, a subquery, a function whose answer changes) is refused
+before anything is done.
 """
 
 from __future__ import annotations
@@ -85,8 +85,11 @@ def read_filters(path: Path) -> FilterSet:
         raise FilterError(f"filters {path}: it is no TOML ({error}); mend the file") from None
     if not told.get("rule"):
         raise FilterError(f"filters {path}: it has no rules; write [[rule]] with reason and drop, or apply 'none'")
+    unknown = sorted(told.keys() - {"name", "rule"})
+    if unknown:
+        raise FilterError(f"filters {path}: it knows no '{unknown[0]}'; there are name and [[rule]]")
     try:
-        found = FilterSet(name=told.pop("name", ""), rules=told.pop("rule"), **told)
+        found = FilterSet(name=told.get("name", ""), rules=told["rule"])
     except ValidationError as error:
         raise FilterError(f"filters {path}: {_explained(error)}; mend the file") from None
     if found.name == "none":
@@ -131,7 +134,7 @@ def check(connection: duckdb.DuckDBPyConnection, filters: FilterSet, where: str)
 
 
 def lay_verdicts(connection: duckdb.DuckDBPyConnection, filters: FilterSet, table: str) -> None:
-    """Make a temporary table (quadruplet_id, r1, r2, ...) of what each rule of a checked set says: true, false, null."""
+    """Make a temporary table (quadruplet_id, r1, r2, ...) of what each rule of a checked set says, or null."""
     columns = ", ".join(f"(\n{rule.drop}\n) AS r{number}" for number, rule in enumerate(filters.rules, start=1))
     connection.execute(f"CREATE OR REPLACE TEMP TABLE {table} AS SELECT quadruplet_id, {columns} FROM samples")
 
@@ -145,7 +148,7 @@ def dropped(connection: duckdb.DuckDBPyConnection, filters: FilterSet) -> pa.Tab
     lay_verdicts(connection, filters, "verdicts_of_rules")
     sql = f"""SELECT quadruplet_id, ({first_rule(filters)})::INTEGER AS rule FROM verdicts_of_rules
               WHERE rule IS NOT NULL ORDER BY quadruplet_id"""
-    return connection.execute(sql).to_arrow_table()
+    return connection.sql(sql).to_arrow_table()
 
 
 def first_rule(filters: FilterSet) -> str:

@@ -25,8 +25,8 @@ ASKED = {
                FROM instructions i JOIN images t ON t.image_id = i.target_id GROUP BY edit_id""",
     "score": """SELECT q.quadruplet_id AS item_id, q.*, least(t.source_width, t.source_height) AS resolution,
                        least(r.source_width, r.source_height) AS reference_resolution
-                FROM quadruplets q JOIN images t ON t.image_id = q.target_id JOIN images r ON r.image_id = q.reference_id
-                WHERE q.accepted""",
+                FROM quadruplets q JOIN images t ON t.image_id = q.target_id
+                JOIN images r ON r.image_id = q.reference_id WHERE q.accepted""",
 }
 
 

@@ -82,11 +82,19 @@ def edit_scores(target: Photo, input: Pixels, raw: Pixels, mask: Mask) -> Row:
 
 
 def text_scores(target: Photo, input: Pixels, mask: Mask, category: Category) -> Row:
-    """Return what is read at the mask in target and input, and the share of signs that differ; nulls where none is."""
+    """Return what is read at the mask in target and input, and the share of signs that differ.
+
+    Nulls where the place bears no text; where the reader made nothing of the target's, there is nothing to differ.
+    """
     found = readings(target, input, mask, category)
     if found is None:
         return {}
-    return {"text_before": found[0], "text_after": found[1], "text_distance": text_distance(*found)}
+    before, after = found
+    return {
+        "text_before": before,
+        "text_after": after,
+        "text_distance": text_distance(before, after) if before else None,
+    }
 
 
 def model_scores(settings: Scoring, target: Photo, reference: Photo, input: Pixels, mask: Mask) -> Row:

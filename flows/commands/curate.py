@@ -51,9 +51,7 @@ def curate(
     where = f" --lake {lake}" if lake != DEFAULT_LAKE else ""
     print(f"Publish them: `omnirefiner publish NAME{where}`")
     if curated.step.failed:
-        print(
-            f"{curated.step.failed} samples could not be scored and are asked again by the next `omnirefiner curate{where}`"
-        )
+        print(f"{curated.step.failed} samples could not be scored; `omnirefiner curate{where}` asks them again")
         raise typer.Exit(1)
 
 
@@ -64,10 +62,8 @@ def _dry_run(filters: str | None, lake: Path, as_json: bool) -> None:
     from tasks.lake import open_lake
 
     the_lake = open_lake(lake)
-    if filters is None:
-        asked = in_force(the_lake)
-    else:
-        asked = None if filters == "none" else read_filters(Path(filters))
+    read_now = None if filters in (None, "none") else read_filters(Path(str(filters)))
+    asked = in_force(the_lake) if filters is None else read_now
     with read(the_lake) as connection:
         if asked is not None:
             check(connection, asked, f"filters {filters}")
@@ -84,8 +80,11 @@ def _print_effect(found: Any) -> None:
     if found.rules:
         told = ("rule", "reason", "drop", "drops", "alone", "unknown", "left")
         print_table(f"Filter set {found.filters}", [rule.model_dump(include=set(told)) for rule in found.rules])
-        examples = [{"reason": rule.reason, "words": rule.words, "some that it drops": " ".join(i[:12] for i in rule.examples)}
-                    for rule in found.rules if rule.examples]  # fmt: skip
+        examples = [
+            {"reason": rule.reason, "words": rule.words, "some of them": " ".join(one[:12] for one in rule.examples)}
+            for rule in found.rules
+            if rule.examples
+        ]
         if examples:
             print_table("Look at them with `omnirefiner why ID`", examples)
     changed = [{"change": "dropped", "for": reason, "samples": n} for reason, n in found.newly_dropped.items()]
@@ -94,6 +93,7 @@ def _print_effect(found: Any) -> None:
         print_table(f"Against what is in force ({found.in_force or 'no filter set'})", changed)
     if found.unscored:
         print(
-            f"{found.unscored} samples have no scores yet: rules about scores keep them until `omnirefiner curate` gives some"
+            f"{found.unscored} samples have no scores yet, and rules about scores keep them; "
+            "`omnirefiner curate` scores them"
         )
     print(f"{found.curated} of {found.samples} samples are kept by {found.filters or 'no filter set'}.")

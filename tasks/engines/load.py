@@ -89,7 +89,7 @@ def load_embedder(folder: Path) -> "Embedder":
 
 
 def load_classifier(path: Path) -> "Callable[[Pixels], float]":
-    """Return what says how likely a photo is unsafe. Raises SettingsError where the file is missing or no classifier."""
+    """Return what says how likely a photo is unsafe. Raises SettingsError where the file is none."""
     from tasks.engines import safety
 
     return partial(safety.unsafe, safety.load_classifier(path))
@@ -139,7 +139,7 @@ def _vlm_identity(vlm: Vlm, *jobs: str) -> dict[str, Any]:
 
 
 def scorer_identity(settings: Scoring) -> dict[str, Any]:
-    """Return what decides the scores: it goes into their fingerprint. Raises SettingsError where weights are missing."""
+    """Return what decides the scores: it goes into their fingerprint. Raises SettingsError for missing weights."""
     weights: dict[str, Any] = {}
     for name in ("lpips", "safety"):
         path = getattr(settings, name)

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 CONVOLUTIONS = {0: (4, 2), 3: (1, 2), 6: (1, 1), 8: (1, 1), 10: (1, 1)}  # of AlexNet, by key: stride and padding
 POOLED_BEFORE = (3, 6)
 HEADS = tuple(f"lin{number}.model.1.weight" for number in range(len(CONVOLUTIONS)))
-SHIFT, SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)  # of channels in -1..1
+SHIFT = np.array([-0.030, -0.088, -0.188], np.float32)  # of channels in -1..1
+SCALE = np.array([0.458, 0.448, 0.450], np.float32)
 SMALLEST = 64  # px: AlexNet steps down by 16
 
 Weights = dict[str, "Tensor"]
@@ -100,7 +101,7 @@ def _features(weights: Weights, pixels: Pixels) -> "list[Tensor]":
     least = min(pixels.shape[:2])
     if least < SMALLEST:
         pixels = np.asarray(cv2.resize(pixels, None, fx=SMALLEST / least, fy=SMALLEST / least), np.uint8)
-    scaled = (pixels.astype(np.float32) / 127.5 - 1 - np.float32(SHIFT)) / np.float32(SCALE)
+    scaled = (pixels.astype(np.float32) / 127.5 - 1 - SHIFT) / SCALE
     x = torch.from_numpy(scaled).permute(2, 0, 1)[None].contiguous()  # (1, 3, H, W)
     found = []
     for number, (stride, padding) in CONVOLUTIONS.items():

@@ -19,11 +19,11 @@ def sharpness(pixels: Pixels, likely: Plane) -> float:
     blur takes away. A photo that was blurred before has little left to lose, whatever it shows. Of the two directions
     the worse one counts. A photo without any variation is not sharp.
     """
-    light = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY).astype(np.float32)
+    light: Plane = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY).astype(np.float32)
     worst = 1.0
     for axis in (0, 1):
         size = (1, BLUR) if axis == 0 else (BLUR, 1)
-        blurred = cv2.blur(light, size, borderType=cv2.BORDER_REFLECT)
+        blurred = np.asarray(cv2.blur(light, size, borderType=cv2.BORDER_REFLECT), np.float32)
         weight = np.minimum(*_neighbours(likely, axis))
         here, there = (np.abs(np.subtract(*_neighbours(plane, axis))) for plane in (light, blurred))
         variation = float((weight * here).sum(dtype=np.float64))
@@ -35,7 +35,7 @@ def sharpness(pixels: Pixels, likely: Plane) -> float:
 def exposure(pixels: Pixels, likely: Plane) -> float:
     """Return the mean lightness (L* / 100: 0 black to 1 white) of a photo's foreground."""
     lab = cv2.cvtColor(pixels.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
-    return _mean(np.asarray(lab[..., 0], np.float32) / 100, likely)
+    return _mean(np.asarray(lab[..., 0] / 100, np.float32), likely)
 
 
 def clipped(pixels: Pixels, likely: Plane) -> float:
@@ -45,7 +45,7 @@ def clipped(pixels: Pixels, likely: Plane) -> float:
 
 
 def compactness(mask: Mask) -> float:
-    """Return how compact a mask (H, W) is: 1 for a disc, less the more ragged, drawn out or scattered it is.
+    """Return how compact a mask (H, W) is: 1 for a disc (0.85 in pixels), less the more ragged or scattered it is.
 
     4 pi area / perimeter^2 (Polsby and Popper, 1991) over all pieces together, holes filled. Outlines run through the
     middles of pixels; both figures are those of the shape half a pixel wider (Steiner's formula). Raises ValueError for

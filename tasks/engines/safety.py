@@ -53,7 +53,7 @@ def load_classifier(path: Path) -> Any:
     shape = inputs[0].shape if len(inputs) == 1 else None
     if shape is None or len(shape) != 4 or shape[1] != 3 or inputs[0].type != "tensor(float)":
         raise SettingsError(
-            f"setting score.safety: {path} takes {[(one.name, one.shape) for one in inputs]}; it must take one picture, "
-            "(1, 3, H, W) float32 in 0..1"
+            f"setting score.safety: {path} takes {[(one.name, one.shape) for one in inputs]}; name a classifier of one "
+            "picture, (1, 3, H, W) float32 in 0..1"
         )
     return session
