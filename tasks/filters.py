@@ -63,6 +63,10 @@ class FilterSet(Record):
         """Return the digest of all that it says."""
         return digest("filters", self.model_dump(mode="json"))
 
+    def told(self) -> dict[str, Any]:
+        """Return what a version's manifest says of it."""
+        return {**self.model_dump(mode="json"), "digest": self.digest}
+
 
 class Curation(Record):
     """What is in force since a curation: the fingerprint of the scores that count, and a filter set or none."""

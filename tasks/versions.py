@@ -17,6 +17,7 @@ from schemas.ids import digest, sha256
 from schemas.settings import Settings
 from tasks import catalog
 from tasks.code import code_version
+from tasks.filters import in_force
 from tasks.lake import Lake, put
 from tasks.ledger import Row
 from tasks.manifests import SCHEMA, Manifest, manifests, seal
@@ -99,6 +100,7 @@ def write_manifest(
 ) -> Manifest:
     """Write the manifest of a version, and with it the version is there. `run` is the newest run's row."""
     listed = [vars(shard) for shard in shards]
+    filters = in_force(lake)
     manifest: Manifest = {
         "schema": SCHEMA,
         "name": name,
@@ -109,6 +111,7 @@ def write_manifest(
         "bytes": sum(shard.bytes for shard in shards),
         "shards": listed,
         "counts": {field: _counts(samples, field) for field in ("task", "category", "split_group")},
+        "filters": filters.told() if filters else None,
         "run_id": run["run_id"],
         "settings": settings.model_dump(mode="json"),
         "fingerprints": json.loads(run["fingerprints"]),
