@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from flows.hold import hold
 from flows.overlap import overlap
 from flows.progress import Bar, bars
 from flows.publish import publish_version
-from flows.runtime import Context, task_runner, work_through
+from flows.runtime import Context, step_of, task_runner, work_through
 from flows.served import servers_on_demand
 from schemas.settings import load_settings
 from tasks import catalog, ledger
@@ -160,16 +159,7 @@ def _step(
     """Carry a stage's items through, and return what it did."""
     start = time.perf_counter()
     tally = work_through(context, runner, stage, batches, bar, at_once=at_once)
-    return Step(
-        stage=stage,
-        items=tally.items,
-        answered=tally.answered,
-        refused=tally.refused,
-        failed=tally.failed,
-        seconds=time.perf_counter() - start,
-        work_seconds=tally.seconds,
-        **asdict(tally.usage),
-    )
+    return step_of(stage, tally, time.perf_counter() - start)
 
 
 def _show(summary: Summary) -> None:

@@ -15,7 +15,7 @@ from rich.text import Text
 def print_funnel(found: Any) -> None:
     """Print a `tasks.summary.Funnel`: what got through, and what was turned down for which reason."""
     counts = ("photos", "images", "duplicates", "pairs_compared", "pairs", "instructions", "edits", "quadruplets",
-              "held_back")  # fmt: skip
+              "curated", "held_back")  # fmt: skip
     print_table("From photos to quadruplets", [{name: getattr(found, name) for name in counts}])
     if found.quadruplets:
         print_table("Quadruplets", [{**found.by_task, **found.by_category}])

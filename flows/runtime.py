@@ -3,7 +3,7 @@
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from prefect import task
@@ -32,6 +32,8 @@ from tasks.lake import DISK_TROUBLE, Lake
 from tasks.ledger import Row, not_answered
 from tasks.pair import pair
 from tasks.restore import restore
+from tasks.score import score
+from tasks.summary import Step
 
 FIRST_CHUNK = 2  # items, until it is known how long one takes
 LARGEST_CHUNK = 64  # items, whose pictures a stage may hold all at once
@@ -226,6 +228,8 @@ def answers(context: Context, stage: str) -> Callable[[list[Row]], Iterator[Row]
             return lambda items: restore(lake, settings, items)
         case "judge":
             return lambda items: judge(lake, settings, items)
+        case "score":
+            return lambda items: score(lake, settings, items)
         case _:
             raise ValueError(f"no stage {stage!r}")
 
@@ -253,6 +257,20 @@ def tally_of(found: Sequence[Row], seconds: float) -> Tally:
         seconds=seconds,
         last_failure=next((row["detail"] for row in reversed(found) if row["status"] == "failed"), ""),
         usage=Usage(**{name: sum(row.get(name) or 0 for row in found) for name in Usage.__dataclass_fields__}),
+    )
+
+
+def step_of(stage: str, tally: Tally, seconds: float) -> Step:
+    """Return what a run did in a stage, `seconds` by the clock."""
+    return Step(
+        stage=stage,
+        items=tally.items,
+        answered=tally.answered,
+        refused=tally.refused,
+        failed=tally.failed,
+        seconds=seconds,
+        work_seconds=tally.seconds,
+        **asdict(tally.usage),
     )
 
 

@@ -134,6 +134,28 @@ OWN = {
         ("score", pa.float32()),  # the least mark, 0..1
         ("worst", pa.string()),  # the criterion that has it
     ],
+    "score": [  # item: a quadruplet; null where there is nothing to measure, or no weights to measure it with
+        ("sharpness", pa.float32()),  # of the target's product: 0 blurred .. 1
+        ("reference_sharpness", pa.float32()),
+        ("exposure", pa.float32()),  # of the target's product: 0 black .. 1 white
+        ("clipped", pa.float32()),  # share of the target's product that is black or white and nothing else
+        ("resolution", pa.int32()),  # px: the shorter side of the photo that became the target
+        ("reference_resolution", pa.int32()),
+        ("compactness", pa.float32()),  # of the mask: 1 a disc, less the more ragged or scattered
+        ("ssim", pa.float32()),  # of input and target, within the mask
+        ("likeness", pa.float32()),  # cosine of what a network sees there, 0..1
+        ("lpips", pa.float32()),  # what LPIPS sees there, 0 upward
+        ("clip", pa.float32()),  # CLIP-I about the mask
+        ("dino", pa.float32()),  # DINO-I about the mask
+        ("reference_overlap", pa.float32()),  # share of the mask that the reference shows
+        ("shift", pa.float32()),  # px by which the raw edit lay off its target; undone
+        ("drift", pa.float32()),  # mean levels (0..255) by which its colours were off as a whole; undone
+        ("residue", pa.float32()),  # mean levels by which it still differs outside the mask; undone by the paste-back
+        ("text_before", pa.string()),  # what is read at the mask, in the target; "" is nothing, null was not looked at
+        ("text_after", pa.string()),  # and in the input
+        ("text_distance", pa.float32()),  # share of signs that differ
+        ("unsafe", pa.float32()),  # the largest probability of the three photos
+    ],
 }  # fmt: skip
 
 STAGES = tuple(OWN)
@@ -150,6 +172,16 @@ TAKEDOWNS = pa.schema([  # one row a photo that must no longer be used
     ("image_id", pa.string()),  # SHA-256 of the file's bytes
     ("asked", pa.string()),  # the path, product or id that was named
     ("reason", pa.string()),
+    ("run_id", pa.string()),  # the newest run then
+    ("at", pa.timestamp("us", tz="UTC")),
+])  # fmt: skip
+
+CURATIONS = pa.schema([  # one row whenever curation changed: the newest is in force
+    ("sequence", pa.int64()),
+    ("score_fingerprint", pa.string()),  # of the scores that count
+    ("name", pa.string()),  # of the filter set; null: no filter is in force
+    ("digest", pa.string()),
+    ("rules", pa.string()),  # JSON
     ("run_id", pa.string()),  # the newest run then
     ("at", pa.timestamp("us", tz="UTC")),
 ])  # fmt: skip
@@ -183,6 +215,7 @@ SCHEMAS = {stage: pa.schema(ANSWER + own) for stage, own in OWN.items()} | {
     "clusters": CLUSTERS,
     "takedowns": TAKEDOWNS,
     "reviews": REVIEWS,
+    "curations": CURATIONS,
     "runs": pa.schema([
         ("run_id", pa.string()),
         ("event", pa.string()),  # started | finished

@@ -180,6 +180,15 @@ class Judge(Record):
     rewrite_below: Unit = 0.7  # words whose marks are less are written once more, and judged again; 0: never
 
 
+class Scoring(Record):
+    """Weights that some scores of `omnirefiner curate` need; without them those are null, never a number."""
+
+    lpips: Path | None = None  # AlexNet's weights, as torchvision publishes them
+    clip: Path | None = None  # the folder of a CLIP model
+    dino: Path | None = None  # and of a DINO model
+    safety: Path | None = None  # a classifier in ONNX: a picture in, the probability that it is unsafe out
+
+
 class Shards(Record):
     """How samples are laid into shards."""
 
@@ -223,6 +232,7 @@ class Settings(Record):
     pair: Pair = Pair()
     instruct: Instruct = Instruct()
     edit: Edit = Edit()
+    score: Scoring = Scoring()
     shards: Shards = Shards()
     publish: Publish = Publish()
     run: Run = Run()

@@ -16,8 +16,9 @@ import pyarrow as pa
 from schemas.errors import LakeError, ProjectError
 from schemas.ledger import SCHEMAS
 from schemas.settings import Settings
-from tasks import ledger
+from tasks import filters, ledger
 from tasks.deletions import DeletionsError, deleted_keys
+from tasks.filters import Curation
 from tasks.lake import Lake, swap
 from tasks.ledger import Row
 from tasks.manifests import Manifest, sound_benchmarks, sound_manifests
@@ -27,10 +28,17 @@ SQL = (Path(__file__).parents[1] / "schemas" / "catalog.sql").read_text()
 NOW = pa.schema([("stage", pa.string()), ("fingerprint", pa.string())])
 UNREADABLE = ("its ledger cannot be read", "`omnirefiner rebuild` names the damaged file: restore it")
 SPILL = "10GB"  # that a question may take of the disk
+LOCKED = {"enable_external_access": "false", "lock_configuration": "true", "max_temp_directory_size": SPILL}
+KEPT = ("quadruplets", "scores")  # views that the snapshot keeps as tables, to be found by quadruplet at once
 
 CUTS = pa.schema([(name, pa.float32()) for name in (
     "same_product", "style", "viewpoint", "judged", "overlap", "alike", "unlike"
 )])  # fmt: skip
+RULES = pa.schema([
+    ("filters", pa.string()), ("digest", pa.string()), ("rule", pa.int32()), ("reason", pa.string()),
+    ("drop", pa.string()), ("words", pa.string()), ("run_id", pa.string()),
+])  # fmt: skip
+DROPPED = pa.schema([("quadruplet_id", pa.string()), ("rule", pa.int32())])
 VERSIONS = pa.schema([
     ("name", pa.string()), ("kind", pa.string()), ("sequence", pa.int64()), ("parent", pa.string()),
     ("samples", pa.int64()), ("bytes", pa.int64()), ("shards", pa.int64()), ("published_at", pa.string()),
@@ -67,19 +75,33 @@ def refresh(connection: duckdb.DuckDBPyConnection, lake: Lake, stage: str) -> No
 
 
 def plan_of_run(lake: Lake, run: Row) -> duckdb.DuckDBPyConnection:
-    """Return the plan under the settings that a run recorded."""
-    return plan(lake, *_of_run(run))
+    """Return the plan under the settings that a run recorded, with what the filter set in force drops.
+
+    Raises FilterError where a rule can no longer be applied.
+    """
+    curation = filters.curation(lake)
+    connection = plan(lake, *_of_run(run, curation))
+    if curation and curation.filters:
+        _lay_rules(connection, curation)
+        _table(connection, "dropped", filters.dropped(connection, curation.filters))
+    return connection
 
 
 def rebuild(lake: Lake) -> None:
     """Build the snapshot from the ledger and the manifests alone, and swap it in for every reader at once."""
-    run = ledger.newest_run(lake)
-    fingerprints, settings = _of_run(run) if run else ({}, Settings())
+    run, curation = ledger.newest_run(lake), filters.curation(lake)
+    fingerprints, settings = _of_run(run, curation) if run else ({}, Settings())
     temporary = lake.temporary()
     try:
         with duckdb.connect(str(temporary), config={"threads": 2}) as connection:
             _lay(connection, lake, fingerprints, settings, list(sound_manifests(lake)), copy=True)
-            connection.execute("CHECKPOINT")
+            _keep(connection)
+        if curation and curation.filters:
+            with duckdb.connect(str(temporary), read_only=True, config={**LOCKED, "threads": 2}) as connection:
+                gone = filters.dropped(connection, curation.filters)
+            with duckdb.connect(str(temporary), config={"threads": 2}) as connection:
+                _lay_rules(connection, curation)
+                _table(connection, "dropped", gone)
         lake.snapshot.with_suffix(".duckdb.wal").unlink(missing_ok=True)  # nobody of ours writes one
         swap(lake, lake.snapshot, temporary)
     except duckdb.Error as error:
@@ -102,9 +124,8 @@ def read(lake: Lake) -> duckdb.DuckDBPyConnection:
             f"lake {lake.root}: it has no catalogue; `omnirefiner build PHOTOS` makes one, "
             "`omnirefiner rebuild` makes it anew"
         )
-    locked = {"enable_external_access": "false", "lock_configuration": "true", "max_temp_directory_size": SPILL}
     with _told(lake, "its catalogue cannot be read", "make it anew with `omnirefiner rebuild`"):
-        return duckdb.connect(str(lake.snapshot), read_only=True, config={**locked, "threads": 2})
+        return duckdb.connect(str(lake.snapshot), read_only=True, config={**LOCKED, "threads": 2})
 
 
 def age(lake: Lake) -> float:
@@ -161,8 +182,9 @@ def ask(connection: duckdb.DuckDBPyConnection, sql: str) -> list[Row]:
         raise QueryError(f"query: {' '.join(str(error).split())}") from None
 
 
-def _of_run(run: Row) -> tuple[Mapping[str, str], Settings]:
-    return json.loads(run["fingerprints"]), ledger.settings_of(run)
+def _of_run(run: Row, curation: Curation | None) -> tuple[Mapping[str, str], Settings]:
+    fingerprints = json.loads(run["fingerprints"]) | ({"score": curation.score_fingerprint} if curation else {})
+    return fingerprints, ledger.settings_of(run)
 
 
 def _lay(
@@ -190,7 +212,29 @@ def _lay(
     _table(connection, "cuts", pa.Table.from_pylist([least], schema=CUTS))
     _lay_versions(connection, lake, manifests)
     _lay_benchmarks(connection, lake)
+    _table(connection, "filter_rules", RULES.empty_table())
+    _table(connection, "dropped", DROPPED.empty_table())
     connection.execute(SQL)
+
+
+def _keep(connection: duckdb.DuckDBPyConnection) -> None:
+    """Make tables of views that are asked by quadruplet: a view over views would be worked out for each question."""
+    for view in KEPT:
+        connection.execute(f"CREATE TABLE kept AS FROM {view} ORDER BY quadruplet_id")
+        connection.execute(f"DROP VIEW {view}")
+        connection.execute(f"ALTER TABLE kept RENAME TO {view}")
+        connection.execute(f"CREATE INDEX {view}_by_id ON {view} (quadruplet_id)")
+
+
+def _lay_rules(connection: duckdb.DuckDBPyConnection, curation: Curation) -> None:
+    """Lay the rules in force."""
+    if curation.filters is None:
+        return
+    told = {"filters": curation.filters.name, "digest": curation.filters.digest, "run_id": curation.run_id}
+    rules = [
+        {**told, "rule": number, **rule.model_dump()} for number, rule in enumerate(curation.filters.rules, start=1)
+    ]
+    _table(connection, "filter_rules", pa.Table.from_pylist(rules, schema=RULES))
 
 
 def _lay_ledger(connection: duckdb.DuckDBPyConnection, stage: str, paths: Sequence[Path], *, copy: bool) -> None:
@@ -263,5 +307,6 @@ def _lay_benchmarks(connection: duckdb.DuckDBPyConnection, lake: Lake) -> None:
 
 def _table(connection: duckdb.DuckDBPyConnection, name: str, table: pa.Table) -> None:
     connection.register("incoming", table)
-    connection.execute(f"CREATE TABLE IF NOT EXISTS {name} AS SELECT * FROM incoming")
+    connection.execute(f"CREATE TABLE IF NOT EXISTS {name} AS SELECT * FROM incoming LIMIT 0")
+    connection.execute(f"INSERT INTO {name} BY NAME SELECT * FROM incoming")
     connection.unregister("incoming")

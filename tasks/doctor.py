@@ -6,6 +6,7 @@ import platform
 import shutil
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -30,6 +31,7 @@ def examine(settings: Settings, lake: Path) -> Iterator[Check]:
     yield _engine("writer", settings.writer.engine, lambda: _load_writer(settings, lake))
     yield _engine("editor", settings.edit.engine, lambda: _load_editor(settings, lake))
     yield _autoencoder(settings)
+    yield from _scores(settings)
     yield from examine_servers(settings)
     yield _prefect()
     yield _lake(lake)
@@ -96,6 +98,26 @@ def _autoencoder(settings: Settings) -> Check:
     return Check(
         name="autoencoder", verdict="ok" if there else "bad", detail=f"{weights}{'' if there else ': not found'}"
     )
+
+
+def _scores(settings: Settings) -> Iterator[Check]:
+    """Say of each score that needs weights whether it will be null."""
+    from tasks.engines.load import load_classifier, load_embedder, load_lpips
+
+    scoring = settings.score
+    loaders: dict[str, tuple[Path | None, Callable[[Path], object]]] = {
+        "lpips": (scoring.lpips, load_lpips),
+        "clip": (scoring.clip, load_embedder),
+        "dino": (scoring.dino, load_embedder),
+        "safety": (scoring.safety, load_classifier),
+    }
+    for name, (path, load) in loaders.items():
+        if path is not None:
+            yield _engine(f"score.{name}", str(path), partial(load, path))
+    missing = ", ".join(name for name, (path, _) in loaders.items() if path is None)
+    if missing:
+        detail = f"no weights set, so these scores are null: {missing}; see docs/curation.md"
+        yield Check(name="scores", verdict="note", detail=detail)
 
 
 def _prefect() -> Check:

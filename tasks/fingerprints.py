@@ -7,12 +7,19 @@ from collections.abc import Mapping
 
 from schemas.ids import digest
 from schemas.settings import Settings
-from tasks import block, clusters, dedup, edit, ingest, instruct, judge, pair, restore
-from tasks.engines.load import editor_identity, embedder_identity, judge_identity, operations_of, writer_identity
+from tasks import block, clusters, dedup, edit, ingest, instruct, judge, pair, restore, score
+from tasks.engines.load import (
+    editor_identity,
+    embedder_identity,
+    judge_identity,
+    operations_of,
+    scorer_identity,
+    writer_identity,
+)
 
 
 def fingerprints(settings: Settings) -> Mapping[str, str]:
-    """Return the fingerprint of every stage, and of the clusters, under these settings."""
+    """Return the fingerprint of every stage of a build, and of the clusters, under these settings."""
     editor = editor_identity(settings)
     writer = {job: writer_identity(settings, job) for job in ("pair", "instruct", "restore")}
     intake = digest("ingest", ingest.VERSION, settings.intake.model_dump())
@@ -41,3 +48,8 @@ def fingerprints(settings: Settings) -> Mapping[str, str]:
         "edit": digest("edit", edit.VERSION, editor, edited, settings.seed, intake),
         "restore": digest("restore", restore.VERSION, writer["restore"], settings.seed),
     } | judged
+
+
+def score_fingerprint(settings: Settings) -> str:
+    """Return the fingerprint of the scores. They are no stage of a build: what they say changes none of its answers."""
+    return digest("score", score.VERSION, scorer_identity(settings.score))

@@ -26,6 +26,10 @@ ASKED = {
     "edit": """SELECT edit_id AS item_id, any_value(i.target_id) AS target_id,
                       any_value(i.instruction) AS instruction, any_value(t.photo_sha256) AS target_sha256
                FROM instructions i JOIN images t ON t.image_id = i.target_id GROUP BY edit_id""",
+    "score": """SELECT q.quadruplet_id AS item_id, q.*, least(t.source_width, t.source_height) AS resolution,
+                       least(r.source_width, r.source_height) AS reference_resolution
+                FROM quadruplets q JOIN images t ON t.image_id = q.target_id
+                JOIN images r ON r.image_id = q.reference_id WHERE q.accepted""",
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from schemas.errors import ProjectError
 from schemas.records import Mask, Pixels, Score
+from schemas.scores import WORSE
 from tasks.catalog import rows
 from tasks.codecs import load_mask, load_photo, load_sides
 from tasks.duplicates import Cluster
@@ -28,13 +30,27 @@ FORMATS = (".jpg", ".jpeg", ".png", ".webp")
 OUTLINE = (255, 64, 32)
 
 
-def write_sheet(lake: Lake, quadruplets: Sequence[Row], out: Path, columns: int = 2) -> None:
-    """Write a sheet of quadruplets (rows of the view): reference, input, ground truth, and both instructions.
+def order_by(score: str | None) -> tuple[str, str]:
+    """Return SQL over the view `samples`: which of them have a score, and the order with the worst first.
+
+    Without a score: all, by their digests. Raises ProjectError where there is no such score.
+    """
+    if score is None:
+        return "true", "quadruplet_id"
+    if score not in WORSE:
+        near = difflib.get_close_matches(score, WORSE, n=1)
+        hint = f"did you mean '{near[0]}'?" if near else f"there are: {', '.join(WORSE)}"
+        raise ProjectError(f"sheet --by {score}: no such score; {hint}")
+    return f"{score} IS NOT NULL", f"{score} {'ASC' if WORSE[score] == 'low' else 'DESC'}, quadruplet_id"
+
+
+def write_sheet(lake: Lake, quadruplets: Sequence[Row], out: Path, score: str | None = None, columns: int = 2) -> None:
+    """Write a sheet of quadruplets (rows of the view): reference, input, ground truth, both instructions, and a score.
 
     The format follows the name of `out`. Raises ProjectError where that names none, and ArtifactError where one of the
     lake's files is missing or damaged.
     """
-    _save([_panel(lake, row) for row in quadruplets], columns, out)
+    _save([_panel(lake, row, score) for row in quadruplets], columns, out)
 
 
 def write_pair_sheet(lake: Lake, pairs: Sequence[tuple[str, Row]], score: Score, out: Path, columns: int = 3) -> None:
@@ -117,7 +133,7 @@ def _cluster_panel(lake: Lake, cluster: Cluster) -> Image.Image:
     return panel
 
 
-def _panel(lake: Lake, row: Row) -> Image.Image:
+def _panel(lake: Lake, row: Row, score: str | None) -> Image.Image:
     input, mask = load_photo(lake, row["input_sha256"]), load_mask(lake, row["mask_sha256"])
     target = load_photo(lake, row["target_sha256"])
     pictures = {
@@ -138,6 +154,8 @@ def _panel(lake: Lake, row: Row) -> Image.Image:
     panel.paste(_fit(input[box], ZOOM), (left, 26))
     panel.paste(_fit(target[box], ZOOM), (left, 26 + TILE - ZOOM))
     kind = f"{row['task']}  |  {row['category']}  |  {row['operation']}  |  {row['quadruplet_id'][:12]}"
+    if score is not None:
+        kind = f"{score.replace('_', ' ')} {row[score]:.4g}  |  {kind}"
     draw.text((GAP, TILE + 30), kind, fill=(110, 110, 110), font=small)
     draw.text(
         (GAP, TILE + 52), _fitted(f"edit: {row['edit_instruction']}", font, WIDTH - 2 * GAP), fill="black", font=font

@@ -37,7 +37,8 @@ class Funnel(BaseModel):
     instructions: int
     edits: int
     quadruplets: int
-    held_back: int  # of the quadruplets, in the benchmark reserve
+    curated: int  # of the quadruplets, what the filter set in force keeps
+    held_back: int  # of those, in the benchmark reserve
     by_task: dict[str, int]
     by_category: dict[str, int]
     refused: dict[str, dict[str, int]]  # stage -> reason -> items
@@ -79,7 +80,8 @@ def funnel(connection: duckdb.DuckDBPyConnection) -> Funnel:
         instructions=count("instructions"),
         edits=count("edits"),
         quadruplets=count("quadruplets WHERE accepted"),
-        held_back=count("quadruplets WHERE accepted AND split_group = 'benchmark'"),
+        curated=count("curated"),
+        held_back=count("curated WHERE split_group = 'benchmark'"),
         by_task=by("task"),
         by_category=by("category"),
         refused=refused,

@@ -20,6 +20,7 @@ from schemas.settings import Settings, Shards
 from tasks import catalog
 from tasks.code import code_version
 from tasks.deletions import deleted_keys, write_deletions
+from tasks.filters import in_force
 from tasks.lake import Lake, put
 from tasks.ledger import Row
 from tasks.lineage import models, prompts
@@ -51,10 +52,10 @@ def is_cut_short(lake: Lake, name: str) -> bool:
 
 
 def members(connection: duckdb.DuckDBPyConnection) -> list[Row]:
-    """Return the quadruplets that a version is made of: accepted, and not in the benchmark reserve."""
+    """Return the quadruplets that a version is made of: curated, and not in the benchmark reserve."""
     return catalog.rows(
         connection,
-        "SELECT * FROM quadruplets WHERE accepted AND split_group <> 'benchmark' ORDER BY quadruplet_id",
+        "SELECT * FROM curated WHERE split_group <> 'benchmark' ORDER BY quadruplet_id",
     )
 
 
@@ -137,7 +138,7 @@ def write_manifest(
     kind: Literal["training", "benchmark"] = "training",
 ) -> Manifest:
     """Write the manifest of a version, and with it the version is there. `run` is the newest run's row."""
-    fingerprints = json.loads(run["fingerprints"])
+    fingerprints, filters = json.loads(run["fingerprints"]), in_force(lake)
     return put_manifest(lake, {
         "name": name,
         "kind": kind,
@@ -145,7 +146,7 @@ def write_manifest(
         "shards": [vars(shard) for shard in shards],
         "counts": {field: _counts(samples, field) for field in ("task", "category", "split_group")},
         "licences": {side: _counts(samples, f"{side}_licence") for side in ("target", "reference")},
-        "filters": None,
+        "filters": filters.told() if filters else None,
         "run_id": run["run_id"],
         "settings": settings.model_dump(mode="json"),
         "fingerprints": fingerprints,

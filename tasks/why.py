@@ -9,6 +9,7 @@ import duckdb
 from pydantic import BaseModel
 
 from schemas.errors import ProjectError
+from schemas.scores import WORSE
 from tasks.catalog import rows
 from tasks.ledger import Row
 
@@ -95,9 +96,24 @@ def _quadruplet(connection: duckdb.DuckDBPyConnection, item_id: str) -> Iterator
     yield from _edit_lines(connection, row["edit_id"])
     yield Line(what="quadruplet", id=item_id, outcome="kept" if row["accepted"] else "refused",
                detail=row["restore_instruction"] or "")  # fmt: skip
+    yield from _curation(connection, item_id)
     held = rows(connection, "SELECT version FROM version_members WHERE quadruplet_id = ? ORDER BY version", [item_id])
     names = ", ".join(v["version"] for v in held)
     yield Line(what="versions", id="", outcome=names or "in none", detail=f"split group {row['split_group']}")
+
+
+def _curation(connection: duckdb.DuckDBPyConnection, item_id: str) -> Iterator[Line]:
+    """Tell the scores of a quadruplet, and the rule that drops it."""
+    for row in rows(connection, f"SELECT {', '.join(WORSE)} FROM samples WHERE quadruplet_id = ?", [item_id]):
+        told = ", ".join(f"{name.replace('_', ' ')} {row[name]:.3g}" for name in WORSE if row[name] is not None)
+        yield Line(what="scores", id=item_id, outcome="scored" if row["sharpness"] is not None else "not scored yet",
+                   detail=told)  # fmt: skip
+    sql = """SELECT filters, rule, reason, "drop", words FROM dropped JOIN filter_rules USING (rule)
+             WHERE quadruplet_id = ?"""
+    for row in rows(connection, sql, [item_id]):
+        because = ": ".join(filter(None, (row["words"], row["drop"])))
+        yield Line(what="filters", id=item_id, outcome=f"dropped: {row['reason']}",
+                   detail=f"rule {row['rule']} of '{row['filters']}', {because}")  # fmt: skip
 
 
 def _edit(connection: duckdb.DuckDBPyConnection, item_id: str) -> Iterator[Line]:

@@ -15,6 +15,7 @@ os.environ.setdefault("PREFECT_LOGGING_LEVEL", "CRITICAL")
 os.environ.setdefault("PREFECT_LOGGING_INTERNAL_LEVEL", "CRITICAL")
 
 from flows.build import build
+from flows.curate import curate
 from flows.server import start
 from tasks.engines.load import one_thread_each
 from tasks.lake import Lake, open_lake
@@ -60,6 +61,15 @@ def built(rendered: Path, prefect: str, tmp_path_factory: pytest.TempPathFactory
     root = tmp_path_factory.mktemp("built") / "lake"
     summary = build(str(rendered), str(root), assignments=SMALL, version="v1")
     return Built(rendered, open_lake(root), summary)
+
+
+@pytest.fixture(scope="session")
+def scored(built: Built, tmp_path_factory: pytest.TempPathFactory) -> Built:
+    """The same, copied and scored, with no filter set in force. Not to be changed."""
+    root = tmp_path_factory.mktemp("scored") / "lake"
+    shutil.copytree(built.lake.root, root)
+    curate(str(root))
+    return Built(built.photos, open_lake(root), built.summary)
 
 
 @pytest.fixture

@@ -113,7 +113,10 @@ def sheet(
     out: Annotated[Path, typer.Argument(help="The picture to write; .jpg or .png.")] = Path("sheet.jpg"),
     lake: Lake = DEFAULT_LAKE,
     count: Annotated[int, typer.Option(min=1, max=400, help="Quadruplets, by their digests; pairs, in thirds.")] = 12,
-    where: Annotated[str, typer.Option(help="A condition over the view quadruplets, in SQL.")] = "true",
+    where: Annotated[str, typer.Option(help="A condition over the view samples, in SQL.")] = "true",
+    by: Annotated[
+        str | None, typer.Option(metavar="SCORE", help="Those that are worst by this score, the worst first.")
+    ] = None,
     pairs: Annotated[
         Score | None, typer.Option(help="Draw pairs instead: the best, the median and the worst by this score.")
     ] = None,
@@ -122,16 +125,18 @@ def sheet(
 
     Example: `omnirefiner sheet text.jpg --where "category = 'text'" --count 20`
 
+    Example: `omnirefiner sheet blurred.jpg --by sharpness`
+
     Example: `omnirefiner sheet styles.jpg --pairs style --count 24`
     """
     from tasks.catalog import ask, read
     from tasks.lake import open_lake
-    from tasks.sheet import ranked_pairs, write_pair_sheet, write_sheet
+    from tasks.sheet import order_by, ranked_pairs, write_pair_sheet, write_sheet
 
     the_lake = open_lake(lake)
     if pairs is not None:
-        if where != "true":
-            raise ProjectError("sheet: --where chooses quadruplets and --pairs draws pairs; give one of them")
+        if where != "true" or by is not None:
+            raise ProjectError("sheet: --where and --by choose quadruplets and --pairs draws pairs; give one of them")
         with read(the_lake) as connection:
             ranked = ranked_pairs(connection, pairs, count)
         if not ranked:
@@ -139,12 +144,14 @@ def sheet(
         write_pair_sheet(the_lake, ranked, pairs, out)
         print(f"{len(ranked)} pairs: {out}")
         return
+    scored, order = order_by(by)
     with read(the_lake) as connection:
-        sql = f"SELECT * FROM quadruplets WHERE accepted AND ({where}) ORDER BY quadruplet_id LIMIT {count}"
+        sql = f"SELECT * FROM samples WHERE ({where}) AND ({scored}) ORDER BY {order} LIMIT {count}"
         found = ask(connection, sql)
     if not found:
-        raise ProjectError(f"sheet: no quadruplets where {where}; see `omnirefiner status`")
-    write_sheet(the_lake, found, out)
+        unscored = f" with a score of {by}" if by else ""
+        raise ProjectError(f"sheet: no quadruplets where {where}{unscored}; see `omnirefiner status`")
+    write_sheet(the_lake, found, out, by)
     print(f"{len(found)} quadruplets: {out}")
 
 

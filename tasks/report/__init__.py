@@ -7,14 +7,14 @@ import hashlib
 import html
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from string import Template
 from typing import Any
 
 from tasks.lake import Lake
 from tasks.ledger import Row
-from tasks.report.figures import SCORES, Figures
+from tasks.report.figures import Figures, Score
 from tasks.report.pictures import Pictures, distinct_photos, draw
 
 HERE = Path(__file__).parent
@@ -36,7 +36,7 @@ def write_report(lake: Lake, figures: Figures, out: Path, advance: Callable[[int
     numbers = {digest: number for number, digest in enumerate(pictures.photos)}
     facts = figures.facts | {
         "photos": [[photo["width"], photo["height"]] for photo in pictures.photos.values()],
-        "samples": [_sample(row, pictures, numbers) for row in figures.samples],
+        "samples": [_sample(row, pictures, numbers, figures.scores) for row in figures.samples],
         "examples": [_example(row, pictures, numbers) for row in figures.examples],
     }
     data = {
@@ -81,7 +81,7 @@ def _title(figures: Figures) -> str:
     return f"{about} · OmniRefiner report"
 
 
-def _sample(row: Row, pictures: Pictures, numbers: dict[str, int]) -> dict[str, Any]:
+def _sample(row: Row, pictures: Pictures, numbers: dict[str, int], scores: Sequence[Score]) -> dict[str, Any]:
     edit = pictures.edits[row["quadruplet_id"]]
     told = ("task", "category", "operation", "product", "edit_instruction", "restore_instruction", "change",
             "target_path", "reference_path")  # fmt: skip
@@ -89,7 +89,7 @@ def _sample(row: Row, pictures: Pictures, numbers: dict[str, int]) -> dict[str, 
         "id": row["quadruplet_id"],
         "split": row["split_group"],
         **{key: row[key] for key in told},
-        **{score.column: _rounded(row[score.column], score.factor) for score in SCORES},
+        **{score.column: _rounded(row[score.column], score.factor) for score in scores},
         "target": numbers[row["target_sha256"]],
         "reference": numbers[row["reference_sha256"]],
         "box": edit["box"],

@@ -53,7 +53,24 @@ SCORES = (
     Score("style", "Pair: likeness of style", ""),
     Score("viewpoint", "Pair: likeness of viewpoint", ""),
 )
+# Of a curation: where nothing is scored, nothing is shown
+CURATED = (
+    Score("sharpness", "Sharpness of the target", ""),
+    Score("reference_sharpness", "Sharpness of the reference", ""),
+    Score("exposure", "Exposure", ""),
+    Score("compactness", "Compactness of the mask", ""),
+    Score("ssim", "SSIM within the mask", ""),
+    Score("likeness", "Likeness within the mask", ""),
+    Score("lpips", "LPIPS within the mask", ""),
+    Score("clip", "CLIP-I about the mask", ""),
+    Score("dino", "DINO-I about the mask", ""),
+    Score("reference_overlap", "Mask shown by the reference", "%", 100),
+    Score("residue", "Left over outside the mask", "levels"),
+    Score("text_distance", "Signs that differ", "%", 100),
+    Score("unsafe", "Unsafe, as classified", ""),
+)
 JUDGED = "same_product, style, viewpoint"  # of a sample's pair
+SCORED = ", ".join(f"c.{score.column}" for score in CURATED)
 
 
 @dataclass(frozen=True)
@@ -66,6 +83,7 @@ class Figures:
     facts: dict[str, Any]
     samples: list[Row]
     examples: list[Row]
+    scores: tuple[Score, ...] = SCORES  # those that any sample has
 
 
 def collect(lake: Lake, version: str | None = None, against: str | None = None, limit: int = 1000) -> Figures:
@@ -78,36 +96,41 @@ def collect(lake: Lake, version: str | None = None, against: str | None = None, 
     manifests = [read_manifest(lake, name) for name in (version, against) if name is not None]
     with read(lake) as connection:
         _gather(connection, lake, manifests)
+        scores = (
+            *SCORES,
+            *(score for score in CURATED if _count(connection, f"reported WHERE {score.column} IS NOT NULL")),
+        )
         samples = _shown(connection, limit, compared=len(manifests) == 2)
         examples = [] if manifests else _examples(connection)
         facts = {
             "lake": lake.root.name,
             "versions": [_version(manifest) for manifest in manifests],
             "run": _run(connection, manifests),
-            "total": _count(connection, "(SELECT DISTINCT quadruplet_id FROM samples)"),
+            "total": _count(connection, "(SELECT DISTINCT quadruplet_id FROM reported)"),
             "changes": _changes(connection) if len(manifests) == 2 else {},
             "tiles": _tiles(connection),
             "funnel": _funnel_of_version(connection) if manifests else _funnel(connection),
             "bars": [_bars(connection, column, name) for column, name in BARS.items()],
-            "histograms": [_histogram(connection, score) for score in SCORES],
-            "scores": [{"column": s.column, "name": s.name, "unit": s.unit} for s in SCORES],
+            "histograms": [_histogram(connection, score) for score in scores],
+            "scores": [{"column": s.column, "name": s.name, "unit": s.unit} for s in scores],
             "timings": _timings(connection, manifests[0]["run_id"] if manifests else None),
             "failures": [] if manifests else _failures(connection),
         }
-    return Figures(facts, samples, examples)
+    return Figures(facts, samples, examples, scores)
 
 
 def _gather(connection: duckdb.DuckDBPyConnection, lake: Lake, manifests: Sequence[Manifest]) -> None:
-    """Lay the table `samples`: those of the side 'a', and of the side 'b' that it is held against."""
+    """Lay the table `reported`: those of the side 'a', and of the side 'b' that it is held against."""
     if not manifests:
         connection.execute(
-            f"""CREATE TEMP TABLE samples AS SELECT q.*, {JUDGED}, 'a' AS side
-                FROM quadruplets q LEFT JOIN pairs USING (pair_id) WHERE q.accepted"""
+            f"""CREATE TEMP TABLE reported AS SELECT q.*, {JUDGED}, {SCORED}, 'a' AS side
+                FROM quadruplets q LEFT JOIN pairs USING (pair_id) LEFT JOIN scores c USING (quadruplet_id)
+                WHERE q.accepted"""
         )
     for side, manifest in zip("ab", manifests, strict=False):
-        start = "CREATE TEMP TABLE samples AS" if side == "a" else "INSERT INTO samples"
+        start = "CREATE TEMP TABLE reported AS" if side == "a" else "INSERT INTO reported"
         connection.execute(
-            f"""{start} SELECT q.* REPLACE (m.split_group AS split_group), {JUDGED}, '{side}' AS side
+            f"""{start} SELECT q.* REPLACE (m.split_group AS split_group), {JUDGED}, {SCORED}, '{side}' AS side
                 FROM all_quadruplets q
                 JOIN (SELECT quadruplet_id, any_value(split_group) AS split_group FROM version_members
                       JOIN ledger_version_shards USING (version, shard_sha256) WHERE version = ? GROUP BY 1) m
@@ -115,11 +138,12 @@ def _gather(connection: duckdb.DuckDBPyConnection, lake: Lake, manifests: Sequen
                 LEFT JOIN (SELECT pair_id, any_value(same_product) AS same_product, any_value(style) AS style,
                                   any_value(viewpoint) AS viewpoint
                            FROM all_pairs WHERE fingerprint = ? GROUP BY pair_id) p USING (pair_id)
+                LEFT JOIN scores c USING (quadruplet_id)
                 WHERE q.accepted AND q.fingerprint = ?
                 QUALIFY row_number() OVER (PARTITION BY q.quadruplet_id ORDER BY q.run_id DESC) = 1""",
             [manifest["name"], manifest["fingerprints"].get("pair"), manifest["fingerprints"].get("restore")],
         )
-        if _count(connection, f"samples WHERE side = '{side}'") != manifest["samples"]:
+        if _count(connection, f"reported WHERE side = '{side}'") != manifest["samples"]:
             raise LakeError(
                 f"lake {lake.root}: its catalogue does not hold all of version '{manifest['name']}'; "
                 "make it anew with `omnirefiner rebuild`"
@@ -130,7 +154,7 @@ def _shown(connection: duckdb.DuckDBPyConnection, limit: int, *, compared: bool)
     found = rows(
         connection,
         """WITH one_each AS (
-               SELECT *, count(*) OVER (PARTITION BY quadruplet_id) AS sides FROM samples
+               SELECT *, count(*) OVER (PARTITION BY quadruplet_id) AS sides FROM reported
                QUALIFY row_number() OVER (PARTITION BY quadruplet_id ORDER BY side) = 1
                ORDER BY sides = 2, quadruplet_id LIMIT $limit
            ), paths AS (SELECT image_id, min(path) AS path FROM all_sources GROUP BY 1)
@@ -148,7 +172,7 @@ def _shown(connection: duckdb.DuckDBPyConnection, limit: int, *, compared: bool)
 
 def _changes(connection: duckdb.DuckDBPyConnection) -> dict[str, int]:
     sql = f"""SELECT CASE WHEN count(*) = 2 THEN '{IN_BOTH}' WHEN min(side) = 'a' THEN 'added' ELSE 'dropped' END
-              AS change FROM samples GROUP BY quadruplet_id"""
+              AS change FROM reported GROUP BY quadruplet_id"""
     counted = rows(connection, f"SELECT change, count(*) AS n FROM ({sql}) GROUP BY 1")
     return {"added": 0, "dropped": 0, IN_BOTH: 0} | {row["change"]: row["n"] for row in counted}
 
@@ -174,7 +198,7 @@ def _run(connection: duckdb.DuckDBPyConnection, manifests: Sequence[Manifest]) -
 
 def _tiles(connection: duckdb.DuckDBPyConnection) -> dict[str, int]:
     sql = """SELECT count(*) AS samples, count(DISTINCT product) AS products, count(DISTINCT pair_id) AS pairs,
-                    count(DISTINCT target_id) AS targets FROM samples WHERE side = 'a'"""
+                    count(DISTINCT target_id) AS targets FROM reported WHERE side = 'a'"""
     return {name: int(value) for name, value in rows(connection, sql)[0].items()}
 
 
@@ -190,6 +214,7 @@ def _funnel(connection: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
         ("instructions", found.instructions, ("instruct",)),
         ("edits", found.edits, ("edit",)),
         ("quadruplets", found.quadruplets, ("restore",)),
+        *([("curated", found.curated, ("curate",))] if "curate" in found.refused else []),
     ]
     return [
         {
@@ -204,7 +229,7 @@ def _funnel(connection: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
 
 def _funnel_of_version(connection: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
     """Return what a version's samples were made from; what was turned down beside them is the lake's to tell."""
-    side = "FROM samples WHERE side = 'a'"
+    side = "FROM reported WHERE side = 'a'"
     steps = {
         "photos": f"(SELECT target_id {side} UNION SELECT reference_id {side})",
         "pairs": f"(SELECT DISTINCT pair_id {side})",
@@ -221,7 +246,7 @@ def _funnel_of_version(connection: duckdb.DuckDBPyConnection) -> list[dict[str, 
 def _bars(connection: duckdb.DuckDBPyConnection, column: str, name: str) -> dict[str, Any]:
     value = "concat(width, ' × ', height)" if column == "size" else column
     sql = f"""SELECT {value} AS name, count(*) FILTER (side = 'a') AS a, count(*) FILTER (side = 'b') AS b
-              FROM samples GROUP BY 1 ORDER BY a + b DESC, 1"""
+              FROM reported GROUP BY 1 ORDER BY a + b DESC, 1"""
     return {
         "column": column,
         "name": name,
@@ -233,7 +258,7 @@ def _histogram(connection: duckdb.DuckDBPyConnection, score: Score) -> dict[str,
     """Return counts in equal bins with round edges, the same for both sides, and the quartiles of each."""
     told = {"column": score.column, "name": score.name, "unit": score.unit}
     value = f"{score.column}::DOUBLE * {score.factor}"
-    of = f"FROM samples WHERE isfinite({score.column})"
+    of = f"FROM reported WHERE isfinite({score.column})"
     (ends,) = rows(connection, f"SELECT min({value}) AS low, max({value}) AS high {of}")
     if ends["low"] is None:
         return told | {"start": 0, "step": 1, "a": [], "b": [], "quantiles": {}}
@@ -283,15 +308,17 @@ def _examples(connection: duckdb.DuckDBPyConnection) -> list[Row]:
            ), asked AS (SELECT DISTINCT ON (edit_id) edit_id, target_id, sentence, instruction FROM instructions
                         ORDER BY edit_id, instruction_id)
            SELECT r.stage, r.reason, r.items, r.item_id, r.detail, r.path, i.sentence, i.instruction,
-                  coalesce(c.target_sha256, t.photo_sha256) AS target_sha256, c.reference_sha256
+                  coalesce(c.target_sha256, t.photo_sha256, q.target_sha256) AS target_sha256,
+                  coalesce(c.reference_sha256, q.reference_sha256) AS reference_sha256
            FROM turned_down r
            LEFT JOIN candidates c ON r.stage IN ('pair', 'instruct') AND c.pair_id = r.item_id
            LEFT JOIN asked i ON r.stage = 'edit' AND i.edit_id = r.item_id
            LEFT JOIN images t ON t.image_id = i.target_id
+           LEFT JOIN quadruplets q ON r.stage = 'curate' AND q.quadruplet_id = r.item_id
            ORDER BY r.items DESC, r.reason, r.item_id""",
         {"examples": EXAMPLES},
     )
-    return sorted(found, key=lambda row: STAGES.index(row["stage"]))
+    return sorted(found, key=lambda row: (*STAGES, "curate").index(row["stage"]))
 
 
 def _count(connection: duckdb.DuckDBPyConnection, relation: str) -> int:

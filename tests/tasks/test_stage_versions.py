@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks import block, dedup, edit, ingest, instruct, judge, pair, restore
+from tasks import block, dedup, edit, ingest, instruct, judge, pair, restore, score
 
 ROOT = Path(__file__).parents[2]
 RECORDED = Path(__file__).with_name("stage_versions.json")
@@ -67,6 +67,22 @@ STAGES: dict[str, tuple[int, list[str]]] = {
         ],
     ),
     "restore": (restore.VERSION, ["restore.py", *WRITER]),
+    "score": (
+        score.VERSION,
+        [
+            "score.py",
+            "engines/align.py",
+            "engines/likeness.py",
+            "engines/lpips.py",
+            "engines/ocr.py",
+            "engines/overlap.py",
+            "engines/pretrained.py",
+            "engines/quality.py",
+            "engines/readable.py",
+            "engines/safety.py",
+            *SIGHT,
+        ],
+    ),
     "judge": (judge.VERSION, ["judge.py", "engines/words.py", *ASKING]),
 }
 
