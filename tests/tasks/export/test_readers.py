@@ -22,7 +22,7 @@ def exported(made: Made, tmp_path: Path) -> Path:
 
 
 def test_datasets_loads_what_was_published(made: Made, exported: Path, readers: Readers) -> None:
-    """Licences begin after the first five samples: a loader that guessed would fail."""
+    """The first five samples of either split state no licence: a loader that guessed from them would fail."""
     found = readers.read("with_datasets.py", str(exported))
     assert found["streamed"] == made.rows[0]["quadruplet_id"]
     live = {split: [n for n in numbers if n not in GONE]
