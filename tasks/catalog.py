@@ -28,7 +28,7 @@ UNREADABLE = ("its ledger cannot be read", "`omnirefiner rebuild` names the dama
 SPILL = "10GB"  # that a question may take of the disk
 
 CUTS = pa.schema([(name, pa.float32()) for name in (
-    "same_product", "style", "viewpoint", "judged", "overlap", "alike", "unlike"
+    "same_product", "style", "viewpoint", "judged", "overlap", "alike", "exact", "unlike"
 )])  # fmt: skip
 VERSIONS = pa.schema([
     ("name", pa.string()), ("sequence", pa.int64()), ("parent", pa.string()), ("samples", pa.int64()),
@@ -178,6 +178,7 @@ def _lay(
         "judged": None if settings.judge.engine == "none" else settings.judge.min_score,
         "overlap": settings.dedup.min_overlap,
         "alike": settings.dedup.min_alike,
+        "exact": settings.dedup.min_exact,
         "unlike": settings.dedup.max_unlike,
     }
     _table(connection, "cuts", pa.Table.from_pylist([least], schema=CUTS))
