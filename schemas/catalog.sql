@@ -1,7 +1,7 @@
 -- The catalogue's views over the ledger: the same text makes the plan of a build (ledger_* read from Parquet in place)
 -- and the snapshot (ledger_* copied into tables). Given: ledger_<stage>, ledger_listed, ledger_clusters, ledger_takedowns,
 -- ledger_reviews, ledger_runs, settings_now(stage, fingerprint), cuts(same_product, style, viewpoint, judged, overlap,
--- alike, unlike), of the filter set in force filter_rules and dropped(quadruplet_id, rule), and of the published versions
+-- alike, exact, unlike), of the filter set in force filter_rules and dropped(quadruplet_id, rule), and of the published versions
 -- ledger_versions, ledger_version_shards, ledger_shard_members and ledger_deletions, and of every benchmark version there
 -- ever was ledger_benchmark_members.
 -- all_* show every fingerprint; unqualified names show the answers of the newest run's settings.
@@ -94,14 +94,16 @@ SELECT DISTINCT ON (pair_id) * FROM (
 );
 
 CREATE VIEW compared AS
-SELECT d.item_id AS pair_id, d.one_id, d.other_id, d.form, d.distance, d.similarity, d.overlap, d.alike, d.unlike, d.run_id
+SELECT d.item_id AS pair_id, d.one_id, d.other_id, d.form, d.distance, d.similarity, d.overlap, d.alike, d.exact, d.unlike,
+       d.run_id
 FROM ledger_dedup d SEMI JOIN settings_now ON stage = 'dedup' AND settings_now.fingerprint = d.fingerprint
 SEMI JOIN likely ON likely.pair_id = d.item_id WHERE d.status = 'answered';
 
 -- Two photos that are one picture: the links that clusters are made of.
 CREATE VIEW duplicates AS
 SELECT compared.* FROM compared CROSS JOIN cuts c
-WHERE compared.overlap >= c.overlap AND compared.alike >= c.alike AND compared.unlike <= c.unlike;
+WHERE compared.overlap >= c.overlap AND (compared.alike >= c.alike OR compared.exact >= c.exact)
+  AND compared.unlike <= c.unlike;
 
 -- The clusters, as far as their photos are listed now; pairs are made of keepers and of photos in no cluster.
 CREATE VIEW clusters AS

@@ -64,8 +64,9 @@ OWN = {
         ("distance", pa.int8()),
         ("similarity", pa.float32()),
         ("overlap", pa.float32()),  # share of the smaller picture that lies over the other
-        ("alike", pa.float32()),  # share of what is shown there that fits
-        ("unlike", pa.float32()),  # and that contradicts
+        ("alike", pa.float32()),  # share of what both show there that fits
+        ("exact", pa.float32()),  # that fits as only one picture does
+        ("unlike", pa.float32()),  # that contradicts
     ],
     "block": [  # item: an image; the pairs it proposes
         ("pairs", pa.list_(pa.struct(CANDIDATE))),

@@ -32,7 +32,7 @@ LOCKED = {"enable_external_access": "false", "lock_configuration": "true", "max_
 KEPT = ("quadruplets", "scores")  # views that the snapshot keeps as tables, to be found by quadruplet at once
 
 CUTS = pa.schema([(name, pa.float32()) for name in (
-    "same_product", "style", "viewpoint", "judged", "overlap", "alike", "unlike"
+    "same_product", "style", "viewpoint", "judged", "overlap", "alike", "exact", "unlike"
 )])  # fmt: skip
 RULES = pa.schema([
     ("filters", pa.string()), ("digest", pa.string()), ("rule", pa.int32()), ("reason", pa.string()),
@@ -207,6 +207,7 @@ def _lay(
         "judged": None if settings.judge.engine == "none" else settings.judge.min_score,
         "overlap": settings.dedup.min_overlap,
         "alike": settings.dedup.min_alike,
+        "exact": settings.dedup.min_exact,
         "unlike": settings.dedup.max_unlike,
     }
     _table(connection, "cuts", pa.Table.from_pylist([least], schema=CUTS))

@@ -5,6 +5,7 @@ comparisons; `dedup` compares each proposed pair once. Sources are compared, nev
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from functools import cache
 
 import numpy as np
@@ -56,7 +57,7 @@ def dedup(lake: Lake, items: Sequence[Row]) -> Iterator[Row]:
         one, other = (Photo(item[f"{side}_id"], load(item[f"{side}_sha256"])) for side in ("one", "other"))
         found = overlay(one, other, item["form"])
         facts = {key: item[key] for key in ("one_id", "other_id", "form", "distance", "similarity")}
-        yield answered(item["item_id"], **facts, overlap=found.overlap, alike=found.alike, unlike=found.unlike)
+        yield answered(item["item_id"], **facts, **asdict(found))
 
 
 def _by_hash(forms: NDArray[np.uint64], asking: NDArray[np.int64], distance: int) -> set[tuple[int, int]]:

@@ -28,7 +28,7 @@ def fingerprints(settings: Settings) -> Mapping[str, str]:
     proposed = (near.distance, near.neighbours, near.min_neighbour, near.min_similarity)
     overlaid = digest("dedup", dedup.DEDUP_VERSION, intake)
     resembling = digest("resemble", dedup.RESEMBLE_VERSION, proposed, embedding)
-    linked = (near.min_overlap, near.min_alike, near.max_unlike, near.cap)
+    linked = (near.min_overlap, near.min_alike, near.min_exact, near.max_unlike, near.cap)
     neighbours = (settings.pair.neighbours, settings.pair.siblings)
     asked = (settings.instruct.model_dump(), sorted(operations_of(settings)), settings.seed)
     edited = settings.edit.model_dump(mode="json", exclude={"engine", "autoencoder", "diffusers", "images_api"})

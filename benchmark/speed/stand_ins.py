@@ -40,7 +40,7 @@ class Instant:
 
 
 def stand_in() -> None:
-    """Let this process's stages be answered by `Instant`; photos are embedded by mean colours, and none is another."""
+    """Have `Instant` answer the stages; photos are embedded by their mean colours, and none are one picture."""
     instant = Instant()
 
     def engine(_settings: Settings, *_memory: object) -> Instant:
@@ -54,7 +54,7 @@ def stand_in() -> None:
 
 
 def _apart(_one: Photo, _other: Photo, _form: int) -> Overlay:
-    return Overlay(overlap=1.0, alike=0.0, unlike=1.0)
+    return Overlay(overlap=1.0, alike=0.0, exact=0.0, unlike=1.0)
 
 
 def _instruction(pair_id: str, number: int) -> EditInstruction:

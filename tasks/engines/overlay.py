@@ -27,7 +27,7 @@ SCALES = 0.2, 5.0  # of one picture in the other
 BLOCK = 16  # px
 FLAT = 3.0  # levels: a block whose standard deviation is less shows nothing
 FEWEST_SHOWN = 8  # blocks
-FITS, CONTRADICTS = 0.7, 0.3  # correlation of two blocks
+FITS, EXACTLY, CONTRADICTS = 0.95, 0.98, 0.3  # correlation of two blocks
 
 Levels = NDArray[np.float32]  # (H, W)
 Points = NDArray[np.float32]  # (N, 2) px
@@ -49,12 +49,14 @@ class Sketch:
 class Overlay:
     """How two photos lie over each other.
 
-    `overlap` is the share (0..1) of the smaller picture that lies over the other. Of the blocks there that show
-    something, `alike` is the share that fits, `unlike` the share that contradicts: something else is seen.
+    `overlap` is the share (0..1) of the smaller picture that lies over the other. Of the blocks where both show
+    something there, `alike` is the share that fits, `exact` the share that fits as only one picture does, `unlike` the
+    share that contradicts: something else is seen.
     """
 
     overlap: float
     alike: float
+    exact: float
     unlike: float
 
 
@@ -66,7 +68,7 @@ def overlay(one: Photo, other: Photo, form: int) -> Overlay:
     """
     first, second = _sketch_once(one), _sketch_once(other)
     found = [_compare(first.levels, second.levels, way) for way in _ways(first, second, form)]
-    return max(found, key=lambda laid: (laid.alike - laid.unlike) * laid.overlap)
+    return max(found, key=lambda laid: (laid.alike + laid.exact - laid.unlike) * laid.overlap)
 
 
 def _sketch(photo: Photo) -> Sketch:
@@ -143,14 +145,13 @@ def _compare(first: Levels, second: Levels, way: Way) -> Overlay:
         blocks - blocks.mean(axis=1, keepdims=True) for blocks in (_blocks(laid)[whole], _blocks(second)[whole])
     )
     spread = np.sqrt([(here**2).mean(axis=1), (there**2).mean(axis=1)]).reshape(2, -1)
-    shown = spread.max(axis=0) > FLAT
-    correlation = (here * there).mean(axis=1) / np.maximum(spread[0] * spread[1], 1e-6)
-    both = shown & (spread.min(axis=0) > FLAT / 2)
-    count = int(shown.sum())
-    if count < FEWEST_SHOWN:  # nothing can be said
-        return Overlay(overlap, alike=0.0, unlike=0.0)
-    alike, unlike = both & (correlation > FITS), both & (correlation < CONTRADICTS)
-    return Overlay(overlap, float(alike.sum()) / count, float(unlike.sum()) / count)
+    both = (spread.max(axis=0) > FLAT) & (spread.min(axis=0) > FLAT / 2)
+    count = int(both.sum())
+    if count < max(FEWEST_SHOWN, int((spread.max(axis=0) > FLAT).sum()) / 2):  # too little to go by
+        return Overlay(overlap, alike=0.0, exact=0.0, unlike=0.0)
+    correlation = (here * there).mean(axis=1)[both] / (spread[0] * spread[1])[both]
+    shares = [float((correlation > least).mean()) for least in (FITS, EXACTLY, CONTRADICTS)]
+    return Overlay(overlap, alike=shares[0], exact=shares[1], unlike=1 - shares[2])
 
 
 def _blocks(plane: NDArray[Any]) -> Levels:

@@ -220,7 +220,7 @@ def test_the_cap_and_the_cuts_ask_nothing_again(lake: Lake, views: Sequence[Imag
     sizes = ask(lake, "SELECT count(*) AS n FROM clusters GROUP BY cluster_id", capped)
     assert {row["n"] for row in sizes} == {2}
     assert len(clusters(lake)) == len(COPIES)  # going back is free
-    strict = SETTINGS.model_copy(update={"dedup": Dedup(min_alike=1.0, max_unlike=0.0, min_overlap=1.0)})
+    strict = SETTINGS.model_copy(update={"dedup": Dedup(min_alike=1.0, min_exact=1.0, max_unlike=0.0)})
     assert set(list(run(lake, photos, strict).values())[:-1]) == {0}
 
 
