@@ -19,7 +19,7 @@ from tasks.serving import needed
 SECONDS = {
     "ingest": 0.05, "embed": 0.23, "resemble": 0.002, "dedup": 0.03, "block": 0.002, "pair": 0.09, "instruct": 0.26,
     "edit": 0.13, "restore": 0.02, "judge": 2.0,  # of waiting for a server: a guess
-    "score": 0.5,
+    "score": 0.8,
 }  # fmt: skip
 YIELD = {
     "embed": 1.0, "resemble": 1.0, "dedup": 2.0, "block": 1.0, "pair": 2.2, "instruct": 0.74, "edit": 1.8,

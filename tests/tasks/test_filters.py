@@ -108,6 +108,7 @@ LOOKS_BEYOND = [
     "nextval('s') > 1",
     "write_log('x')",
     "setseed(0.5) IS NULL",
+    "__internal_json_copy_to_json(samples) IS NULL",
     "current_setting('threads') > 1",
     "count(*) > 1",
     "max(sharpness) > 1",
