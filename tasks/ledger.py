@@ -61,11 +61,14 @@ def files(lake: Lake, stage: str) -> list[Path]:
 def read(lake: Lake, stage: str, file: Path) -> list[Row]:
     """Return the rows of one of the stage's files. Raises LakeError where it cannot be read."""
     try:
-        return [dict(row) for row in pq.read_table(file, schema=SCHEMAS[stage]).to_pylist()]
+        with pq.ParquetFile(file) as opened:
+            found = opened.read(use_threads=False).to_pylist()
     except (pa.ArrowException, OSError) as error:
         first = str(error).strip().splitlines()[0]
         name = file.relative_to(lake.root)
         raise LakeError(f"lake {lake.root}: {name} cannot be read ({first}); restore that file") from None
+    nothing = dict.fromkeys(SCHEMAS[stage].names)  # columns come with time: older rows have nothing in them
+    return [nothing | row for row in found]
 
 
 def damaged(lake: Lake) -> list[str]:
