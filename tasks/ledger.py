@@ -63,6 +63,19 @@ def read_all(lake: Lake, stage: str) -> list[Row]:
     return [row for file in files(lake, stage) for row in read(lake, stage, file)]
 
 
+def read(lake: Lake, stage: str, file: Path) -> list[Row]:
+    """Return the rows of one of the stage's files. Raises LakeError where it cannot be read."""
+    try:
+        with pq.ParquetFile(file) as opened:
+            found = opened.read(use_threads=False).to_pylist()
+    except (pa.ArrowException, OSError) as error:
+        first = str(error).strip().splitlines()[0]
+        name = file.relative_to(lake.root)
+        raise LakeError(f"lake {lake.root}: {name} cannot be read ({first}); restore that file") from None
+    nothing = dict.fromkeys(SCHEMAS[stage].names)  # columns come with time: older rows have nothing in them
+    return [nothing | row for row in found]
+
+
 def damaged(lake: Lake) -> list[str]:
     """Return the names of the ledger's files that cannot be read, within the lake. Reads them all."""
     found = []
@@ -108,16 +121,6 @@ def next_run_id(lake: Lake) -> str:
     """Return the id of a new run: counted, since clocks jump. Only the lake's writer may ask."""
     latest = max((int(file.name.partition("-")[0]) for file in files(lake, "runs")), default=0)
     return f"{latest + 1:06d}"
-
-
-def read(lake: Lake, stage: str, file: Path) -> list[Row]:
-    """Return the rows of one of the stage's files. Raises LakeError where it cannot be read."""
-    try:
-        return [dict(row) for row in pq.read_table(file, schema=SCHEMAS[stage]).to_pylist()]
-    except (pa.ArrowException, OSError) as error:
-        first = str(error).strip().splitlines()[0]
-        name = file.relative_to(lake.root)
-        raise LakeError(f"lake {lake.root}: {name} cannot be read ({first}); restore that file") from None
 
 
 def to_json(value: Mapping[str, Any]) -> str:

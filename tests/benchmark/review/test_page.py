@@ -259,7 +259,7 @@ def test_each_kind_fits_the_screen_and_its_pictures_load(
     assert page.locator("#pictures figure").count() == {"pair": 2, "edit": 3, "sample": 3}[kind]
     assert page.evaluate("document.documentElement.scrollWidth") <= size[0]
     widths = page.locator("#pictures figure .stage").evaluate_all("all => all.map(one => one.clientWidth)")
-    assert min(widths) >= 120
+    assert min(widths) >= 100
     decode = """image => {
         const own = new Image();
         own.src = image.getAttribute("href");
