@@ -22,6 +22,7 @@ from tasks.leakage import leaks, refuse_leaks, refuse_unknown
 from tasks.ledger import Row
 from tasks.manifests import Manifest, manifests, read_manifest
 from tasks.pack import Shard, pack_shard
+from tasks.preferences import pack_preferences, preferences
 from tasks.versions import is_cut_short, kept_shards, licensed, members, must_go, refuse_name, write_manifest
 
 
@@ -63,7 +64,8 @@ def publish_version(
         gone = must_go(connection, settings.publish.licences)
         leaked = {row["quadruplet_id"] for row in leaking}
         samples = [row for row in members(connection) if row["quadruplet_id"] not in leaked]
-    samples = licensed(samples, settings.publish.licences)
+        samples = licensed(samples, settings.publish.licences)
+        preferred = preferences(connection, samples) if settings.publish.preferences else []
     if not samples:
         raise VersionError(
             f"version '{version}': there are no quadruplets to publish, apart from any in the benchmark reserve or of "
@@ -73,7 +75,9 @@ def publish_version(
     kept, unpacked = kept_shards(lake, parent, samples, gone, settings.shards)
     with task_runner(settings) as runner:
         packed = _pack(lake, settings, runner, unpacked)
-    manifest = write_manifest(lake, version, [*kept, *packed], samples, parent, run, settings)
+        second = _pack_preferences(lake, settings, runner, preferred)
+    shards = [*kept, *packed]
+    manifest = write_manifest(lake, version, shards, samples, parent, run, settings, preferences=second)
     catalog.rebuild(lake)
     create_table_artifact(key="shards", table=manifest["shards"], description=f"Shards of version {version}")
     return manifest
@@ -93,15 +97,28 @@ def settings_of(run: Row, assignments: Sequence[str]) -> Settings:
 
 
 def _pack(lake: Lake, settings: Settings, runner: TaskRunner[Any], samples: Sequence[Row]) -> list[Shard]:
-    size = settings.shards.samples
+    quality = settings.shards.jpeg_quality
+    return _packed("pack", len(samples), [
+        runner.submit(pack, {"lake": lake, "samples": quote(chunk), "jpeg_quality": quality})
+        for chunk in _chunks(samples, settings.shards.samples)
+    ])  # fmt: skip
+
+
+def _pack_preferences(lake: Lake, settings: Settings, runner: TaskRunner[Any], found: Sequence[Row]) -> list[Shard]:
+    return _packed("preferences", len(found), [
+        runner.submit(prefer, {"lake": lake, "found": quote(chunk)})
+        for chunk in _chunks(found, settings.shards.samples)
+    ])  # fmt: skip
+
+
+def _chunks(samples: Sequence[Row], size: int) -> list[list[Row]]:
     groups = [[row for row in samples if row["split_group"] == group] for group in ("train", "validation")]
-    chunks = [group[start : start + size] for group in groups for start in range(0, len(group), size)]
-    futures: list[PrefectFuture[Shard]] = [
-        runner.submit(pack, {"lake": lake, "samples": quote(chunk), "jpeg_quality": settings.shards.jpeg_quality})
-        for chunk in chunks
-    ]
+    return [group[start : start + size] for group in groups for start in range(0, len(group), size)]
+
+
+def _packed(what: str, total: int, futures: Sequence[PrefectFuture[Shard]]) -> list[Shard]:
     shards = []
-    with progress("pack", len(samples)) as advance:
+    with progress(what, total) as advance:
         for future in futures:
             shards.append(future.result())
             advance(shards[-1].samples)
@@ -112,3 +129,9 @@ def _pack(lake: Lake, settings: Settings, runner: TaskRunner[Any], samples: Sequ
 def pack(lake: Lake, samples: Sequence[Row], jpeg_quality: int) -> Shard:
     """Pack one shard."""
     return pack_shard(lake, samples, jpeg_quality)
+
+
+@task(name="prefer", cache_policy=NO_CACHE, persist_result=False)
+def prefer(lake: Lake, found: Sequence[Row]) -> Shard:
+    """Pack one shard of preferences."""
+    return pack_preferences(lake, found)

@@ -410,9 +410,13 @@ ANTI JOIN ledger_deletions d ON d.deleted_sha256 = v.deleted_sha256 AND d.quadru
 
 -- Benchmarks -----------------------------------------------------------------------------------------------------
 
+-- The photos that every quadruplet there ever was is made of. (From the ledger itself: views that lie deep cost each plan.)
+CREATE VIEW photos_shown AS
+SELECT DISTINCT item_id AS quadruplet_id, unnest([target_id, reference_id]) AS image_id FROM ledger_restore
+WHERE status IN ('answered', 'refused');
+
 CREATE VIEW benchmark_photos AS
-SELECT DISTINCT b.version, b.quadruplet_id, unnest([q.target_id, q.reference_id]) AS image_id
-FROM ledger_benchmark_members b JOIN all_quadruplets q USING (quadruplet_id);
+SELECT b.version, b.quadruplet_id, p.image_id FROM ledger_benchmark_members b JOIN photos_shown p USING (quadruplet_id);
 
 -- Whatever has a photo, a product or a cluster in common with a benchmark version, its own samples among them. Of the
 -- benchmark's photos every product counts that was ever said of them; of the others the one that is said now.
@@ -421,12 +425,10 @@ WITH held AS (
     SELECT version, 'source' AS "by", image_id AS what FROM benchmark_photos
     UNION SELECT version, 'product', s.product FROM benchmark_photos JOIN all_sources s USING (image_id)
     UNION SELECT version, 'cluster', c.cluster_id FROM benchmark_photos JOIN clustered c USING (image_id)
-), photos AS (
-    SELECT DISTINCT quadruplet_id, unnest([target_id, reference_id]) AS image_id FROM all_quadruplets
 ), shown AS (
-    SELECT quadruplet_id, 'source' AS "by", image_id AS what FROM photos
-    UNION SELECT quadruplet_id, 'product', i.product FROM photos JOIN all_images i USING (image_id)
-    UNION SELECT quadruplet_id, 'cluster', c.cluster_id FROM photos JOIN clustered c USING (image_id)
+    SELECT quadruplet_id, 'source' AS "by", image_id AS what FROM photos_shown
+    UNION SELECT quadruplet_id, 'product', i.product FROM photos_shown JOIN all_images i USING (image_id)
+    UNION SELECT quadruplet_id, 'cluster', c.cluster_id FROM photos_shown JOIN clustered c USING (image_id)
 )
 SELECT shown.quadruplet_id, held.version, "by", what FROM shown JOIN held USING ("by", what);
 
@@ -437,7 +439,7 @@ SEMI JOIN quadruplets q ON q.quadruplet_id = h.quadruplet_id AND q.accepted AND 
 
 -- What no shard of a next version may hold, and why: a deletion vector is not enough for it.
 CREATE VIEW withdrawn AS
-SELECT DISTINCT quadruplet_id, 'taken-down' AS reason FROM all_quadruplets
-WHERE target_id IN (SELECT image_id FROM taken_down) OR reference_id IN (SELECT image_id FROM taken_down)
-UNION ALL SELECT DISTINCT quadruplet_id, 'benchmark-reserve' FROM all_quadruplets WHERE split_group = 'benchmark'
+SELECT DISTINCT quadruplet_id, 'taken-down' AS reason FROM photos_shown SEMI JOIN taken_down USING (image_id)
+UNION ALL SELECT DISTINCT quadruplet_id, 'benchmark-reserve' FROM photos_shown
+    JOIN all_images USING (image_id) WHERE split_group = 'benchmark'
 UNION ALL SELECT DISTINCT quadruplet_id, 'in-a-benchmark' FROM held_by_benchmarks;

@@ -204,6 +204,7 @@ class Publish(Record):
     """What a version may hold."""
 
     licences: tuple[str, ...] = ()  # of target and reference, both known; none named: any licence, or none known
+    preferences: bool = False  # a second set of shards: the best and the worst execution of an edit
 
 
 class Run(Record):

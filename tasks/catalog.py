@@ -14,6 +14,7 @@ import duckdb
 import pyarrow as pa
 
 from schemas.errors import LakeError, ProjectError
+from schemas.ids import digest
 from schemas.ledger import SCHEMAS
 from schemas.settings import Settings
 from tasks import filters, ledger
@@ -48,6 +49,7 @@ VERSION_SHARDS = pa.schema([
     ("version", pa.string()), ("shard_sha256", pa.string()), ("split_group", pa.string()), ("samples", pa.int64()),
     ("live", pa.int64()), ("bytes", pa.int64()), ("deleted_sha256", pa.string()),
 ])  # fmt: skip
+FILES = pa.schema([("stage", pa.string()), ("files", pa.int64()), ("names", pa.string())])  # what it is made from
 MEMBERS = pa.schema([("version", pa.string()), ("quadruplet_id", pa.string())])
 DELETIONS = pa.schema([("deleted_sha256", pa.string()), ("quadruplet_id", pa.string())])
 
@@ -96,6 +98,8 @@ def rebuild(lake: Lake) -> None:
         with duckdb.connect(str(temporary), config={"threads": 2}) as connection:
             _lay(connection, lake, fingerprints, settings, list(sound_manifests(lake)), copy=True)
             _keep(connection)
+            read = [dict(zip(FILES.names, (stage, *files_in(lake, stage)), strict=True)) for stage in SCHEMAS]
+            _table(connection, "ledger_files", pa.Table.from_pylist(read, schema=FILES))
         if curation and curation.filters:
             with duckdb.connect(str(temporary), read_only=True, config={**LOCKED, "threads": 2}) as connection:
                 gone = filters.dropped(connection, curation.filters)
@@ -115,6 +119,12 @@ def rebuild(lake: Lake) -> None:
     finally:
         temporary.unlink(missing_ok=True)
         Path(f"{temporary}.wal").unlink(missing_ok=True)
+
+
+def files_in(lake: Lake, stage: str) -> tuple[int, str]:
+    """Return how many files a stage's ledger has, and the digest of their names."""
+    found = [file.name for file in ledger.files(lake, stage)]
+    return len(found), digest(*found)
 
 
 def read(lake: Lake) -> duckdb.DuckDBPyConnection:
@@ -273,9 +283,9 @@ def _lay_versions(connection: duckdb.DuckDBPyConnection, lake: Lake, manifests: 
     _table(connection, "ledger_versions", pa.Table.from_pylist(versions, schema=VERSIONS))
     entries = [(m["name"], shard) for m in manifests for shard in m["shards"]]
     deleted: dict[str, frozenset[str]] = {}
-    for digest, shard in {shard["deleted_sha256"]: shard for _, shard in entries if shard["deleted_sha256"]}.items():
+    for vector, shard in {shard["deleted_sha256"]: shard for _, shard in entries if shard["deleted_sha256"]}.items():
         with suppress(DeletionsError):  # `verify` names it
-            deleted[digest] = deleted_keys(lake, shard)
+            deleted[vector] = deleted_keys(lake, shard)
     gone = [{"deleted_sha256": name, "quadruplet_id": key} for name, keys in deleted.items() for key in sorted(keys)]
     _table(connection, "ledger_deletions", pa.Table.from_pylist(gone, schema=DELETIONS))
     shards = [
@@ -285,11 +295,11 @@ def _lay_versions(connection: duckdb.DuckDBPyConnection, lake: Lake, manifests: 
     ]  # fmt: skip
     _table(connection, "ledger_version_shards", pa.Table.from_pylist(shards, schema=VERSION_SHARDS))
     connection.execute("CREATE TABLE ledger_shard_members (shard_sha256 VARCHAR, quadruplet_id VARCHAR)")
-    for digest in sorted({shard["shard_sha256"] for shard in shards}):
+    for name in sorted({shard["shard_sha256"] for shard in shards}):
         with suppress(duckdb.Error):  # a shard whose index is missing or damaged: `verify` names it
             connection.execute(
                 "INSERT INTO ledger_shard_members SELECT ?, key FROM read_parquet(?, hive_partitioning = false)",
-                [digest, str(lake.shard(digest).with_suffix(".parquet"))],
+                [name, str(lake.shard(name).with_suffix(".parquet"))],
             )
 
 

@@ -48,6 +48,7 @@ class ManifestFields(TypedDict):
     samples: Count  # live ones
     bytes: Count
     shards: list[ShardEntry]
+    preferences: list[ShardEntry]  # a second set of shards (tasks.preferences)
     counts: dict[str, dict[str, Count]]
     licences: dict[str, dict[str, Count]]  # of targets and of references
     filters: dict[str, Any] | None  # the filter set in force

@@ -32,14 +32,16 @@ AHEAD = 4  # samples that may wait to be written
 FLUSH = 8 << 20  # bytes after which the disk is told to begin, so that little is left for the fsync at the end
 DAMAGED = "it is there already, and damaged; delete it and run the same command again, which writes it anew"
 
-INDEX = pa.schema(
-    [("key", pa.string()), ("width", pa.int32()), ("height", pa.int32())]
-    + [
-        column
-        for part in PARTS
-        for column in ((f"{part}.offset", pa.int64()), (f"{part}.size", pa.int64()), (f"{part}.sha256", pa.string()))
-    ]
-)
+
+def index_of(parts: Sequence[str]) -> pa.Schema:
+    """Return the columns of the index of a shard whose samples have these parts."""
+    columns = [("key", pa.string()), ("width", pa.int32()), ("height", pa.int32())]
+    for part in parts:
+        columns += [(f"{part}.offset", pa.int64()), (f"{part}.size", pa.int64()), (f"{part}.sha256", pa.string())]
+    return pa.schema(columns)
+
+
+INDEX = index_of(PARTS)
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ class Shard:
     live: int  # samples that are the version's
     bytes: int
     split_group: str  # of every sample in it
-    jpeg_quality: int  # of the references
+    jpeg_quality: int  # of the references; 0 where there are none
     deleted_sha256: str | None = None  # of the vector that names the samples that are not (tasks.deletions)
 
 
@@ -66,7 +68,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Sample:
-    """What is written of a sample: its key (ASCII, at most 80 characters), its size in px, its parts as in PARTS."""
+    """What is written of a sample: its key (ASCII, at most 80 characters), its size in px, its parts in order."""
 
     key: str
     width: int
@@ -109,7 +111,7 @@ def pack_shard(lake: Lake, quadruplets: Sequence[Row], jpeg_quality: int) -> Sha
     return Shard(digest, index_digest, samples, samples, size, split_group, jpeg_quality)
 
 
-def write_shard(lake: Lake, samples: Iterable[Sample]) -> tuple[str, str, int]:
+def write_shard(lake: Lake, samples: Iterable[Sample], parts: Sequence[str] = PARTS) -> tuple[str, str, int]:
     """Write samples into a shard and its index, durably; return the digests of both, and the shard's bytes.
 
     Raises LakeError where the disk gives trouble, or another file has the shard's or the index's name.
@@ -117,9 +119,9 @@ def write_shard(lake: Lake, samples: Iterable[Sample]) -> tuple[str, str, int]:
     temporary = lake.temporary()
     try:
         with told(lake), temporary.open("xb") as file:
-            laid = lay_samples(file, samples)
+            laid = lay_samples(file, samples, parts)
         path = lake.shard(laid.sha256)
-        index_digest = _put_index(lake, path.with_suffix(".parquet"), laid.index)
+        index_digest = _put_index(lake, path.with_suffix(".parquet"), laid.index, index_of(parts))
         _put_tar(lake, path, temporary)
         return laid.sha256, index_digest, laid.bytes
     finally:
@@ -127,7 +129,7 @@ def write_shard(lake: Lake, samples: Iterable[Sample]) -> tuple[str, str, int]:
             temporary.unlink()
 
 
-def lay_samples(file: IO[bytes], samples: Iterable[Sample]) -> Laid:
+def lay_samples(file: IO[bytes], samples: Iterable[Sample], parts: Sequence[str] = PARTS) -> Laid:
     """Write samples as a tar into a new file, and sync it: the same samples give the same bytes.
 
     The tar's own bytes are written and hashed on a second core, while this one makes the next samples and their
@@ -151,7 +153,7 @@ def lay_samples(file: IO[bytes], samples: Iterable[Sample]) -> Laid:
         for sample in samples:
             entry: Row = {"key": sample.key, "width": sample.width, "height": sample.height}
             blocks: list[bytes] = []
-            for name, part in zip(PARTS, sample.parts, strict=True):
+            for name, part in zip(parts, sample.parts, strict=True):
                 length = len(part.data)
                 blocks += (_header(f"{sample.key}.{name}", length), part.data, bytes(-length % BLOCK))
                 entry |= {f"{name}.offset": size + BLOCK, f"{name}.size": length, f"{name}.sha256": part.sha256}
@@ -205,9 +207,9 @@ def _begin_flush(descriptor: int, offset: int, length: int) -> None:
         os.posix_fadvise(descriptor, offset, length, os.POSIX_FADV_DONTNEED)
 
 
-def _put_index(lake: Lake, path: Path, entries: Sequence[Row]) -> str:
+def _put_index(lake: Lake, path: Path, entries: Sequence[Row], schema: pa.Schema) -> str:
     """Store a shard's index and return its digest. One that is there already is kept if it says the same."""
-    table, buffer = pa.Table.from_pylist(list(entries), schema=INDEX), io.BytesIO()
+    table, buffer = pa.Table.from_pylist(list(entries), schema=schema), io.BytesIO()
     pq.write_table(table, buffer, compression="zstd")
     if put(lake, path, buffer.getvalue()):
         return sha256(buffer.getvalue())

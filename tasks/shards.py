@@ -7,7 +7,7 @@ another name or of an unlikely size is an error that names it, and a picture is 
 import json
 import re
 import tarfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from schemas.errors import ProjectError
 from tasks.codecs import decode, decode_mask
 from tasks.ledger import Row
-from tasks.pack import BLOCK, INDEX, PARTS
+from tasks.pack import BLOCK, PARTS, index_of
 
 KEY = re.compile(r"[A-Za-z0-9_-]{1,80}")
 LARGEST = 2**25  # bytes of a part; the largest bucket has 15 MB of pixels
@@ -41,27 +41,27 @@ class StoredPart:
 
 @dataclass(frozen=True)
 class StoredSample:
-    """One sample: its parts by name, in the order of PARTS."""
+    """One sample: its parts by name, in order."""
 
     key: str
     parts: Mapping[str, StoredPart]
 
 
-def read_samples(shard: Path) -> Iterator[StoredSample]:
+def read_samples(shard: Path, parts: Sequence[str] = PARTS) -> Iterator[StoredSample]:
     """Yield a shard's samples in order, undecoded. Raises ShardError where something else is in it, or it is cut."""
     with shard.open("rb") as file:
         while (member := _next_member(file)) is not None:
             key = member.name.partition(".")[0]
             if not KEY.fullmatch(key):
                 raise ShardError(f"{member.name!r} in it is no part of a sample")
-            parts: dict[str, StoredPart] = {}
-            for part in PARTS:
-                found = member if not parts else _next_member(file)
+            read: dict[str, StoredPart] = {}
+            for part in parts:
+                found = member if not read else _next_member(file)
                 if found is None or found.name != f"{key}.{part}":
                     there = "its end" if found is None else repr(found.name)
                     raise ShardError(f"{there} is where {key}.{part} belongs")
-                parts[part] = _read_part(file, found)
-            yield StoredSample(key, parts)
+                read[part] = _read_part(file, found)
+            yield StoredSample(key, read)
 
 
 def decode_part(part: str, data: bytes) -> Any:
@@ -78,11 +78,11 @@ def decode_part(part: str, data: bytes) -> Any:
         raise ShardError(f"{part} does not decode: {error}") from None
 
 
-def read_index(path: Path, samples: int) -> list[Row]:
+def read_index(path: Path, samples: int, parts: Sequence[str] = PARTS) -> list[Row]:
     """Return the rows of an index that must have so many. Raises ShardError where it is no such index."""
     try:
         with pq.ParquetFile(path) as file:
-            if not file.schema_arrow.equals(INDEX):
+            if not file.schema_arrow.equals(index_of(parts)):
                 raise ShardError("its columns are not those of an index")
             if file.metadata.num_rows != samples:
                 raise ShardError(f"it lists {file.metadata.num_rows} samples, the manifest {samples}")
@@ -131,9 +131,11 @@ def _decode_json(data: bytes) -> dict[str, Any]:
 
 
 DECODERS: Mapping[str, Callable[[bytes], Any]] = {
+    "better.webp": partial(decode, formats=("WEBP",)),
     "input.webp": partial(decode, formats=("WEBP",)),
     "json": _decode_json,
     "mask.png": decode_mask,
     "reference.jpg": partial(decode, formats=("JPEG",)),
     "target.webp": partial(decode, formats=("WEBP",)),
+    "worse.webp": partial(decode, formats=("WEBP",)),
 }

@@ -48,7 +48,7 @@ def _by_versions(lake: Lake) -> set[str]:
         retired = lake.retirement(manifest["name"]).exists()
         if retired and manifest["kind"] != "benchmark":
             continue
-        for shard in manifest["shards"]:
+        for shard in (*manifest["shards"], *manifest["preferences"]):
             needed |= {f"shards/{shard['sha256']}.parquet", f"deletions/{shard['deleted_sha256']}.parquet"}
             if not retired:
                 needed.add(f"shards/{shard['sha256']}.tar")

@@ -11,13 +11,17 @@ import duckdb
 import numpy as np
 
 from schemas.ids import sha256
+from schemas.ledger import SCHEMAS
 from schemas.records import Pixels
-from tasks.catalog import rows
+from tasks.catalog import files_in, rows
 from tasks.deletions import DeletionsError, deleted_keys
 from tasks.lake import Lake
 from tasks.ledger import Row
-from tasks.manifests import Manifest, content_of
+from tasks.manifests import Manifest, content_of, names, sound_manifests
+from tasks.pack import PARTS
 from tasks.shards import ShardError, StoredSample, decode_part, read_index, read_samples
+
+STALE = ("catalog.duckdb", "make it anew with `omnirefiner rebuild`")
 
 
 @dataclass(frozen=True)
@@ -31,10 +35,11 @@ class Finding:
 def verify_manifest(manifest: Manifest, connection: duckdb.DuckDBPyConnection) -> Iterator[Finding]:
     """Compare a manifest's sums with its own list of shards, and with the catalogue."""
     name, shards = manifest["name"], manifest["shards"]
-    if manifest["content"] != content_of(shards):
+    every = [*shards, *manifest["preferences"]]
+    if manifest["content"] != content_of(every):
         yield Finding(f"versions/{name}.json", "its list of shards is not the one it was published with")
-    for field, of_shard in (("samples", "live"), ("bytes", "bytes")):
-        if manifest[field] != sum(shard[of_shard] for shard in shards):
+    for field, told in (("samples", [one["live"] for one in shards]), ("bytes", [one["bytes"] for one in every])):
+        if manifest[field] != sum(told):
             yield Finding(f"versions/{name}.json", f"its {field} are not the sum of its shards'")
     recorded = rows(connection, "SELECT count(*) AS n, count(DISTINCT quadruplet_id) AS d FROM version_members"
                                 " WHERE version = ?", [name])[0]  # fmt: skip
@@ -46,12 +51,29 @@ def verify_manifest(manifest: Manifest, connection: duckdb.DuckDBPyConnection) -
         )
 
 
-def verify_shard(lake: Lake, entry: Row, *, pasted: bool = True) -> list[Finding]:
+def verify_catalogue(lake: Lake, connection: duckdb.DuckDBPyConnection) -> Iterator[Finding]:
+    """Compare the catalogue with the ledger and the manifests that it is made from."""
+    recorded = rows(connection, "SELECT stage, files, names FROM ledger_files")
+    seen = {row["stage"]: (row["files"], row["names"]) for row in recorded}
+    older = [stage for stage in SCHEMAS if files_in(lake, stage) != seen.get(stage)]
+    if older:
+        yield Finding(STALE[0], f"it is not of the ledger as it is now ({', '.join(older)}); {STALE[1]}")
+    known = {row["version"] for row in rows(connection, "SELECT version FROM versions")}
+    sound = {manifest["name"] for manifest in sound_manifests(lake)}
+    for name in sorted(sound - known):
+        yield Finding(STALE[0], f"it does not know version {name}, which is published; {STALE[1]}")
+    for name in sorted(known - set(names(lake))):
+        yield Finding(
+            STALE[0], f"it knows version {name}, of which there is no manifest; restore that, or else {STALE[1]}"
+        )
+
+
+def verify_shard(lake: Lake, entry: Row, *, pasted: bool = True, parts: Sequence[str] = PARTS) -> list[Finding]:
     """Read a shard (as the manifest lists it) from end to end, beside its index; return what is wrong.
 
-    Inputs that were not `pasted` back may differ from their targets anywhere.
+    Inputs that were not `pasted` back may differ from their targets anywhere. `parts` are those of its samples.
     """
-    return list(_verify_shard(lake, entry, pasted))
+    return list(_verify_shard(lake, entry, pasted, parts))
 
 
 def verify_deletions(lake: Lake, entry: Row) -> list[Finding]:
@@ -74,7 +96,7 @@ def verify_deletions(lake: Lake, entry: Row) -> list[Finding]:
     return [] if deleted <= keys else [Finding(where, f"it names samples that shard {entry['sha256']} does not hold")]
 
 
-def _verify_shard(lake: Lake, entry: Row, pasted: bool) -> Iterator[Finding]:
+def _verify_shard(lake: Lake, entry: Row, pasted: bool, parts: Sequence[str]) -> Iterator[Finding]:
     path = lake.shard(entry["sha256"])
     index_path = path.with_suffix(".parquet")
     for file in (path, index_path):
@@ -88,20 +110,20 @@ def _verify_shard(lake: Lake, entry: Row, pasted: bool) -> Iterator[Finding]:
         if path.stat().st_size != entry["bytes"] or _digest_of(path) != entry["sha256"]:
             yield Finding(_name(path), "its digest is not the one in its name: bytes were changed or lost")
         try:
-            index = read_index(index_path, entry["samples"])
+            index = read_index(index_path, entry["samples"], parts)
         except ShardError as error:
             yield Finding(_name(index_path), str(error))
             return
-        yield from (Finding(_name(path), what) for what in _compare(path, index, pasted))
+        yield from (Finding(_name(path), what) for what in _compare(path, index, pasted, parts))
     except OSError as error:
         yield Finding(_name(path), f"it or its index cannot be read: {error.strerror}")
 
 
-def _compare(path: Path, index: Sequence[Row], pasted: bool) -> Iterator[str]:
+def _compare(path: Path, index: Sequence[Row], pasted: bool, parts: Sequence[str]) -> Iterator[str]:
     """Read the shard in order; its samples must be the index's, at their offsets, and decode."""
     rows_left = iter(index)
     try:
-        for sample in read_samples(path):
+        for sample in read_samples(path, parts):
             row = next(rows_left, None)
             if row is None:
                 yield "it holds more than the index says"
@@ -130,9 +152,10 @@ def _sample(row: Row, sample: StoredSample, pasted: bool) -> Iterator[str]:
     except ShardError as error:
         yield str(error)
         return
-    input, target, mask = decoded["input.webp"], decoded["target.webp"], decoded["mask.png"]
+    target, mask = decoded["target.webp"], decoded["mask.png"]
     if decoded["json"].get("key") != sample.key:
         yield "its json bears another key"
+    input = decoded.get("input.webp", target)  # a preference has none, and its edits are of any size
     if not input.shape[:2] == target.shape[:2] == mask.shape == (row["height"], row["width"]):
         yield "input, target, mask and index differ in size"
     elif not mask.any() or (pasted and not _same_outside(input, target, mask)):

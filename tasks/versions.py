@@ -24,7 +24,7 @@ from tasks.filters import in_force
 from tasks.lake import Lake, put
 from tasks.ledger import Row
 from tasks.lineage import models, prompts
-from tasks.manifests import SCHEMA, Manifest, all_manifests, content_of, read_manifest, seal
+from tasks.manifests import SCHEMA, Manifest, all_manifests, content_of, read_any_manifest, seal
 from tasks.pack import Shard, sample_json
 from tasks.shards import read_index
 
@@ -136,6 +136,7 @@ def write_manifest(
     run: Row,
     settings: Settings,
     kind: Literal["training", "benchmark"] = "training",
+    preferences: Sequence[Shard] = (),
 ) -> Manifest:
     """Write the manifest of a version, and with it the version is there. `run` is the newest run's row."""
     fingerprints, filters = json.loads(run["fingerprints"]), in_force(lake)
@@ -144,6 +145,7 @@ def write_manifest(
         "kind": kind,
         "parent": parent["name"] if parent else None,
         "shards": [vars(shard) for shard in shards],
+        "preferences": [vars(shard) for shard in preferences],
         "counts": {field: _counts(samples, field) for field in ("task", "category", "split_group")},
         "licences": {side: _counts(samples, f"{side}_licence") for side in ("target", "reference")},
         "filters": filters.told() if filters else None,
@@ -192,14 +194,14 @@ def write_compacted(lake: Lake, name: str, parent: Manifest, shards: Sequence[Sh
 
 def put_manifest(lake: Lake, told: Mapping[str, Any]) -> Manifest:
     """Complete and seal what is `told` of a version, and write it where its name is free."""
-    name, shards = told["name"], told["shards"]
+    name, shards, preferences = told["name"], told["shards"], told["preferences"]
     manifest: Manifest = {
         **{key: value for key, value in told.items() if key != "seal"},
         "schema": SCHEMA,
         "sequence": 1 + max((int(m["sequence"]) for m in all_manifests(lake)), default=0),
-        "content": content_of(shards),
+        "content": content_of([*shards, *preferences]),
         "samples": sum(shard["live"] for shard in shards),
-        "bytes": sum(shard["bytes"] for shard in shards),
+        "bytes": sum(shard["bytes"] for shard in (*shards, *preferences)),
         "code": code_version(),
         "published_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
@@ -218,6 +220,6 @@ def retire(lake: Lake, name: str, reason: str) -> None:
 
     Its manifest stays, and its name stays taken.
     """
-    read_manifest(lake, name)
+    read_any_manifest(lake, name)
     told = {"version": name, "reason": reason, "at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")}
     put(lake, lake.retirement(name), (json.dumps(told) + "\n").encode())

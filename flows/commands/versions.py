@@ -24,6 +24,9 @@ def publish(
     leave_out_leaks: Annotated[
         bool, typer.Option("--leave-out-leaks", help="Leave out what a benchmark holds, instead of refusing.")
     ] = False,
+    preferences: Annotated[
+        bool, typer.Option("--preferences", help="Add shards of preferences: the best and worst execution of an edit.")
+    ] = False,
     assignments: Assignments = None,
     as_json: AsJson = False,
 ) -> None:
@@ -38,6 +41,7 @@ def publish(
 
     refuse_name(open_lake(lake), version)
     named = [f"publish.licences={json.dumps(licences)}"] if licences else []
+    named += ["publish.preferences=true"] if preferences else []
     manifest = publish_now(version, lake, [*(assignments or ()), *named], leave_out_leaks=leave_out_leaks)
     _print_version(manifest, lake, as_json)
 
@@ -62,9 +66,41 @@ def _print_version(manifest: Mapping[str, Any], lake: Path, as_json: bool) -> No
         return
     columns = ("sha256", "split_group", "samples", "live", "bytes")
     shards = [{key: shard[key] for key in columns} for shard in manifest["shards"]]
+    preferred = sum(shard["samples"] for shard in manifest["preferences"])
     print_table(f"Version {manifest['name']}", shards)
     print(f"{manifest['samples']} samples, {manifest['bytes'] / 1e6:.1f} MB in {len(shards)} shards: "
           f"{open_lake(lake).manifest(manifest['name'])}")  # fmt: skip
+    if manifest["settings"]["publish"]["preferences"]:
+        print(f"{preferred} preferences: of edits that were executed more than once, and not equally well.")
+
+
+@app.command()
+def diff(
+    before: Annotated[str, typer.Argument(metavar="A", help="A version.")],
+    after: Annotated[str, typer.Argument(metavar="B", help="Another, which is compared with it.")],
+    lake: Lake = DEFAULT_LAKE,
+    as_json: AsJson = False,
+) -> None:
+    """Compare two versions: what came, what left by which rule, what was made anew, and how the figures shifted.
+
+    Example: `omnirefiner diff v1 v2 --lake lake`
+    """
+    from tasks.diff import compare
+    from tasks.lake import open_lake
+
+    found = compare(open_lake(lake), before, after)
+    if as_json:
+        print_json(found.model_dump())
+        return
+    counts = ("added", "dropped", "rewritten", "unchanged")
+    print_table(f"From {before} to {after}", [
+        {before: found.samples_before, after: found.samples_after, **{name: getattr(found, name) for name in counts}}
+    ])  # fmt: skip
+    if found.left:
+        print_table(f"Of {before}, not as it was in {after}", [one.model_dump() for one in found.left])
+    shifts = [{"figure": one.figure, before: one.before, after: one.after, "shift": f"{one.shift:.1%}"}
+              for one in found.shifts]  # fmt: skip
+    print_table("Shifts: the share of samples that would have to change for both to be alike", shifts)
 
 
 @app.command()

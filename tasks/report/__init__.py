@@ -12,9 +12,10 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
+from tasks.distributions import Score
 from tasks.lake import Lake
 from tasks.ledger import Row
-from tasks.report.figures import Figures, Score
+from tasks.report.figures import Figures
 from tasks.report.pictures import Pictures, distinct_photos, draw
 
 HERE = Path(__file__).parent

@@ -4,73 +4,24 @@ from __future__ import annotations
 
 import datetime
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import duckdb
 
-from schemas.errors import LakeError
 from schemas.ledger import STAGES
 from tasks.catalog import read, rows
+from tasks.diff import left_out
+from tasks.distributions import BARS, Score, bars, count, gather, histogram, scores_there
 from tasks.lake import Lake
 from tasks.ledger import Row
 from tasks.manifests import Manifest, read_manifest
 from tasks.summary import funnel
 
-BARS = {
-    "category": "Category",
-    "task": "Task",
-    "split_group": "Split group",
-    "operation": "Operation",
-    "size": "Size, px",
-}
 IN_BOTH = "in both"  # versions
-BINS = 24  # of a histogram, about
 RUNS = 5  # whose timings are told
 EXAMPLES = 3  # of each reason for a refusal
-SMALLEST_SCALE = 1e-9  # of a histogram whose values are all the same
-
-
-@dataclass(frozen=True)
-class Score:
-    """A figure of each sample: its column, its name and unit for people, and how often the unit goes into it."""
-
-    column: str
-    name: str
-    unit: str
-    factor: float = 1.0
-
-
-SCORES = (
-    Score("psnr", "PSNR within the mask", "dB"),
-    Score("mask_area", "Mask area", "%", 100),
-    Score("strength", "Strength asked for", ""),
-    Score("filled", "Share of the region changed", "%", 100),
-    Score("outside", "Change outside the region", "%", 100),
-    Score("same_product", "Pair: same product", ""),
-    Score("style", "Pair: likeness of style", ""),
-    Score("viewpoint", "Pair: likeness of viewpoint", ""),
-)
-# Of a curation: where nothing is scored, nothing is shown
-CURATED = (
-    Score("sharpness", "Sharpness of the target", ""),
-    Score("reference_sharpness", "Sharpness of the reference", ""),
-    Score("exposure", "Exposure", ""),
-    Score("compactness", "Compactness of the mask", ""),
-    Score("ssim", "SSIM within the mask", ""),
-    Score("likeness", "Likeness within the mask", ""),
-    Score("lpips", "LPIPS within the mask", ""),
-    Score("clip", "CLIP-I about the mask", ""),
-    Score("dino", "DINO-I about the mask", ""),
-    Score("reference_overlap", "Mask shown by the reference", "%", 100),
-    Score("residue", "Left over outside the mask", "levels"),
-    Score("text_distance", "Signs that differ", "%", 100),
-    Score("unsafe", "Unsafe, as classified", ""),
-)
-JUDGED = "same_product, style, viewpoint"  # of a sample's pair
-SCORED = ", ".join(f"c.{score.column}" for score in CURATED)
 
 
 @dataclass(frozen=True)
@@ -83,7 +34,7 @@ class Figures:
     facts: dict[str, Any]
     samples: list[Row]
     examples: list[Row]
-    scores: tuple[Score, ...] = SCORES  # those that any sample has
+    scores: tuple[Score, ...]  # those that any sample has
 
 
 def collect(lake: Lake, version: str | None = None, against: str | None = None, limit: int = 1000) -> Figures:
@@ -95,59 +46,28 @@ def collect(lake: Lake, version: str | None = None, against: str | None = None, 
     """
     manifests = [read_manifest(lake, name) for name in (version, against) if name is not None]
     with read(lake) as connection:
-        _gather(connection, lake, manifests)
-        scores = (
-            *SCORES,
-            *(score for score in CURATED if _count(connection, f"reported WHERE {score.column} IS NOT NULL")),
-        )
+        gather(connection, lake, manifests)
+        scores = scores_there(connection)
         samples = _shown(connection, limit, compared=len(manifests) == 2)
         examples = [] if manifests else _examples(connection)
         facts = {
             "lake": lake.root.name,
             "versions": [_version(manifest) for manifest in manifests],
             "run": _run(connection, manifests),
-            "total": _count(connection, "(SELECT DISTINCT quadruplet_id FROM reported)"),
+            "total": count(connection, "(SELECT DISTINCT quadruplet_id FROM reported)"),
             "changes": _changes(connection) if len(manifests) == 2 else {},
+            "left": [left.model_dump() for left in left_out(lake, manifests[1], manifests[0])]
+            if len(manifests) == 2
+            else [],
             "tiles": _tiles(connection),
             "funnel": _funnel_of_version(connection) if manifests else _funnel(connection),
-            "bars": [_bars(connection, column, name) for column, name in BARS.items()],
-            "histograms": [_histogram(connection, score) for score in scores],
+            "bars": [bars(connection, column, name) for column, name in BARS.items()],
+            "histograms": [histogram(connection, score) for score in scores],
             "scores": [{"column": s.column, "name": s.name, "unit": s.unit} for s in scores],
             "timings": _timings(connection, manifests[0]["run_id"] if manifests else None),
             "failures": [] if manifests else _failures(connection),
         }
     return Figures(facts, samples, examples, scores)
-
-
-def _gather(connection: duckdb.DuckDBPyConnection, lake: Lake, manifests: Sequence[Manifest]) -> None:
-    """Lay the table `reported`: those of the side 'a', and of the side 'b' that it is held against."""
-    if not manifests:
-        connection.execute(
-            f"""CREATE TEMP TABLE reported AS SELECT q.*, {JUDGED}, {SCORED}, 'a' AS side
-                FROM quadruplets q LEFT JOIN pairs USING (pair_id) LEFT JOIN scores c USING (quadruplet_id)
-                WHERE q.accepted"""
-        )
-    for side, manifest in zip("ab", manifests, strict=False):
-        start = "CREATE TEMP TABLE reported AS" if side == "a" else "INSERT INTO reported"
-        connection.execute(
-            f"""{start} SELECT q.* REPLACE (m.split_group AS split_group), {JUDGED}, {SCORED}, '{side}' AS side
-                FROM all_quadruplets q
-                JOIN (SELECT quadruplet_id, any_value(split_group) AS split_group FROM version_members
-                      JOIN ledger_version_shards USING (version, shard_sha256) WHERE version = ? GROUP BY 1) m
-                     USING (quadruplet_id)
-                LEFT JOIN (SELECT pair_id, any_value(same_product) AS same_product, any_value(style) AS style,
-                                  any_value(viewpoint) AS viewpoint
-                           FROM all_pairs WHERE fingerprint = ? GROUP BY pair_id) p USING (pair_id)
-                LEFT JOIN scores c USING (quadruplet_id)
-                WHERE q.accepted AND q.fingerprint = ?
-                QUALIFY row_number() OVER (PARTITION BY q.quadruplet_id ORDER BY q.run_id DESC) = 1""",
-            [manifest["name"], manifest["fingerprints"].get("pair"), manifest["fingerprints"].get("restore")],
-        )
-        if _count(connection, f"reported WHERE side = '{side}'") != manifest["samples"]:
-            raise LakeError(
-                f"lake {lake.root}: its catalogue does not hold all of version '{manifest['name']}'; "
-                "make it anew with `omnirefiner rebuild`"
-            )
 
 
 def _shown(connection: duckdb.DuckDBPyConnection, limit: int, *, compared: bool) -> list[Row]:
@@ -207,7 +127,7 @@ def _funnel(connection: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
     found = funnel(connection)
     failed = {row["stage"]: row["items"] for row in _failures(connection)}
     steps = [
-        ("files listed", _count(connection, "(SELECT DISTINCT item_id FROM listed)"), ()),
+        ("files listed", count(connection, "(SELECT DISTINCT item_id FROM listed)"), ()),
         ("photos", found.images, ("ingest",)),
         ("pairs compared", found.pairs_compared, ("embed", "block")),
         ("pairs accepted", found.pairs, ("pair",)),
@@ -238,47 +158,9 @@ def _funnel_of_version(connection: duckdb.DuckDBPyConnection) -> list[dict[str, 
         "samples": f"(SELECT quadruplet_id {side})",
     }
     return [
-        {"name": name, "count": _count(connection, relation), "refused": [], "failed": 0}
+        {"name": name, "count": count(connection, relation), "refused": [], "failed": 0}
         for name, relation in steps.items()
     ]
-
-
-def _bars(connection: duckdb.DuckDBPyConnection, column: str, name: str) -> dict[str, Any]:
-    value = "concat(width, ' × ', height)" if column == "size" else column
-    sql = f"""SELECT {value} AS name, count(*) FILTER (side = 'a') AS a, count(*) FILTER (side = 'b') AS b
-              FROM reported GROUP BY 1 ORDER BY a + b DESC, 1"""
-    return {
-        "column": column,
-        "name": name,
-        "rows": [[row["name"], row["a"], row["b"]] for row in rows(connection, sql)],
-    }
-
-
-def _histogram(connection: duckdb.DuckDBPyConnection, score: Score) -> dict[str, Any]:
-    """Return counts in equal bins with round edges, the same for both sides, and the quartiles of each."""
-    told = {"column": score.column, "name": score.name, "unit": score.unit}
-    value = f"{score.column}::DOUBLE * {score.factor}"
-    of = f"FROM reported WHERE isfinite({score.column})"
-    (ends,) = rows(connection, f"SELECT min({value}) AS low, max({value}) AS high {of}")
-    if ends["low"] is None:
-        return told | {"start": 0, "step": 1, "a": [], "b": [], "quantiles": {}}
-    step = _round_step((ends["high"] - ends["low"]) / BINS)
-    first = math.floor(ends["low"] / step)
-    counts: dict[str, list[int]] = {side: [0] * (math.floor(ends["high"] / step) - first + 1) for side in "ab"}
-    binned = rows(
-        connection, f"SELECT side, floor({value} / ?)::BIGINT AS bin, count(*) AS n {of} GROUP BY ALL", [step]
-    )
-    for row in binned:
-        counts[row["side"]][row["bin"] - first] = row["n"]
-    sql = f"SELECT side, quantile_cont({value}, [0.05, 0.5, 0.95]) AS q {of} GROUP BY side ORDER BY side"
-    quantiles = {row["side"]: [float(f"{q:.4g}") for q in row["q"]] for row in rows(connection, sql)}
-    return told | {"start": first * step, "step": step, **counts, "quantiles": quantiles}
-
-
-def _round_step(least: float) -> float:
-    """Return the next of 1, 2, 5, 10, 20... that is no less."""
-    power = 10.0 ** math.floor(math.log10(max(least, SMALLEST_SCALE)))
-    return next(power * digit for digit in (1, 2, 5, 10) if power * digit >= least * (1 - 1e-9))
 
 
 def _timings(connection: duckdb.DuckDBPyConnection, until: str | None) -> list[dict[str, Any]]:
@@ -319,10 +201,6 @@ def _examples(connection: duckdb.DuckDBPyConnection) -> list[Row]:
         {"examples": EXAMPLES},
     )
     return sorted(found, key=lambda row: (*STAGES, "curate").index(row["stage"]))
-
-
-def _count(connection: duckdb.DuckDBPyConnection, relation: str) -> int:
-    return int(rows(connection, f"SELECT count(*) AS n FROM {relation}")[0]["n"])
 
 
 def _minute(at: datetime.datetime) -> str:

@@ -85,7 +85,7 @@
 
   const sum = counts => counts.reduce((all, count) => all + count, 0);
 
-  function bars({ name, rows }) {
+  function bars({ name, rows, shift }) {
     const LINE = 24, LEFT = 96, RIGHT = 78, shown = rows.slice(0, 10);
     const totals = [sum(rows.map(row => row[1])) || 1, sum(rows.map(row => row[2])) || 1];
     const most = Math.max(...shown.map(row => Math.max(row[1] / totals[0], row[2] / totals[1])), 1e-9);
@@ -102,11 +102,12 @@
       ];
     });
     const label = `${name}: ${shown.map(row => `${row[0]} ${row[1]}${compared ? ` against ${row[2]}` : ""}`).join(", ")}`;
-    const more = rows.length > shown.length ? `the ${shown.length} most frequent of ${rows.length}` : "";
+    const more = [rows.length > shown.length ? `the ${shown.length} most frequent of ${rows.length}` : "", compared ? `shift ${percent(shift)}` : ""]
+      .filter(Boolean).join(", ");
     return plot(name, more, Math.max(1, shown.length) * LINE, label, ...marks.filter(Boolean));
   }
 
-  function histogram({ name, unit, start, step, a, b, quantiles }) {
+  function histogram({ name, unit, start, step, a, b, quantiles, shift }) {
     const HIGH = 110, bins = a.length;
     if (!bins) return plot(name, "nothing to draw", HIGH, `${name}: nothing to draw`);
     const shares = counts => counts.map(count => count / (sum(counts) || 1));
@@ -127,7 +128,7 @@
       draw("text", { x: x(bin), y: HIGH + 15, "text-anchor": ["start", "middle", "end"][at] }, withUnit(Number(edge(bin).toPrecision(6)), unit))));
     const middle = side => quantiles[side] && `median ${withUnit(quantiles[side][1], unit)}, 90% in ${number(quantiles[side][0])}–${withUnit(quantiles[side][2], unit)}`;
     const note = compared
-      ? `medians ${["a", "b"].map(side => quantiles[side] ? withUnit(quantiles[side][1], unit) : "–").join(" and ")}`
+      ? `medians ${["a", "b"].map(side => quantiles[side] ? withUnit(quantiles[side][1], unit) : "–").join(" and ")}, shift ${percent(shift)}`
       : middle("a");
     return plot(name, note, HIGH + 20, `${name}: ${note}`, ...marks);
   }
@@ -304,6 +305,14 @@
 
   // What was turned down -------------------------------------------------------------------------------------------
 
+  function leftOut() {
+    const columns = ["what", "stage", "why", "samples"];
+    const rows = facts.left.map(({ what, stage, reason, samples }) => make("tr", {}, ...[what, stage, reason].map(text => make("td", {}, text)), make("td", {}, whole(samples))));
+    return make("div", { class: "scroll", role: "region", tabindex: 0, "aria-label": `What of ${nameB} is not in ${nameA}` }, make("table", {},
+      make("caption", {}, `Of the samples of ${nameB} that ${nameA} does not hold as they were`),
+      make("thead", {}, make("tr", {}, ...columns.map(text => make("th", { scope: "col" }, text)))), make("tbody", {}, ...rows)));
+  }
+
   function refused() {
     const groups = new Map();
     for (const example of facts.examples) {
@@ -324,6 +333,7 @@
     });
     items.push(...facts.failures.map(({ stage, items: count, detail }) => make("div", { class: "reason panel" },
       make("h3", {}, `${stage}: failed `, make("span", { class: "muted" }, `${whole(count)}, asked again by the next run`)), make("p", {}, detail ?? ""))));
+    if (facts.left.length) items.push(leftOut());
     if (!items.length) items.push(make("p", { class: "muted" }, facts.versions.length ? "What was turned down is told by the report of the lake, without --version." : "Nothing was turned down."));
     byId("examples").append(...items);
   }

@@ -15,6 +15,7 @@ from typing import Any
 import torch  # noqa: F401
 
 import flows.build
+import flows.compact
 import flows.publish
 import flows.verify  # noqa: F401
 from benchmark.speed.stand_ins import stand_in
@@ -36,8 +37,8 @@ FORKED.set_forkserver_preload(["tests.flows.commands"])
 def command(moment: str, pattern: str, arguments: tuple[str, ...], said: Path) -> None:
     """Run the command in a process group of its own; what it says goes to a file.
 
-    It meets its fate at the first file of the lake that is given a name like `pattern`: it is killed before or after,
-    or before while the file is torn in half, or pauses after.
+    It meets its fate at the first file of the lake that is given a name like `pattern`, or loses it: it is killed
+    before or after, or before while the file is torn in half, or pauses after.
     """
     os.setsid()
     for stream in (1, 2):
@@ -56,15 +57,16 @@ def meet_fate(moment: str, pattern: str) -> None:
     def fateful(name: str) -> None:
         real = getattr(os, name)
 
-        def call(source: Path, target: Path, **options: Any) -> None:
-            met = bool(waiting) and fnmatch.fnmatch(str(target), f"*/lake/{pattern}")
+        def call(source: Path, *targets: Path, **options: Any) -> None:
+            named = str(targets[0] if targets else source)
+            met = bool(waiting) and fnmatch.fnmatch(named, f"*/lake/{pattern}")
             if met:
                 waiting.clear()
             if met and moment == "torn":
                 os.truncate(source, Path(source).stat().st_size // 2)
             if met and moment in ("before", "torn"):
                 os.killpg(0, signal.SIGKILL)
-            real(source, target, **options)
+            real(source, *targets, **options)
             if met:
                 os.killpg(0, signal.SIGSTOP if moment == "pause" else signal.SIGKILL)
 
@@ -72,6 +74,7 @@ def meet_fate(moment: str, pattern: str) -> None:
 
     fateful("link")
     fateful("replace")
+    fateful("unlink")
 
 
 class Runner:

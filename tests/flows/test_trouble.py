@@ -19,6 +19,7 @@ from flows.build import build
 from flows.publish import publish
 from tasks import catalog, ledger, runs, versions
 from tasks.lake import open_lake
+from tasks.manifests import read_manifest
 from tests.conftest import SMALL, Built
 from tests.flows.commands import SETTINGS, Runner, ended, nothing_is_lost, wait_until_paused
 
@@ -55,6 +56,26 @@ def test_a_second_writer_is_refused_or_waits(runner: Runner, noise: Path, uninte
     nothing_is_lost(runner, lake, uninterrupted)
 
 
+def test_of_two_publishers_one_is_refused_and_a_name_is_given_once(
+    runner: Runner, uninterrupted: Path, tmp_path: Path
+) -> None:
+    lake = Path(shutil.copytree(uninterrupted, tmp_path / "lake"))
+    command = ("publish", "v2", "--lake", str(lake), "--set", "shards.jpeg_quality=90")
+    first = runner.start(*command, fate=("pause", "shards/*.tar"))
+    wait_until_paused(first)
+    assert f"process {first.pid} is writing to it" in runner.refused(*command)
+    second = runner.start(*command, "--set", "run.wait_for_lake=60")
+    while "waiting for it" not in (second.said.read_text() if second.said.exists() else ""):
+        assert second.is_alive()
+        time.sleep(0.1)
+    os.killpg(first.pid, signal.SIGCONT)
+    assert ended(first) == 0
+    second.join(timeout=60)
+    assert second.exitcode == 2
+    assert "version 'v2': the name is taken" in second.said.read_text()
+    assert runner.run("verify", "--lake", str(lake)) == 0
+
+
 # Disks -----------------------------------------------------------------------------------------------------------
 
 
@@ -88,6 +109,29 @@ def test_a_full_disk_is_told_and_the_build_goes_on_once_there_is_room(
     disk("size=100m")
     assert runner.run(*command) == 0
     nothing_is_lost(runner, lake, uninterrupted)
+
+
+def test_a_full_disk_during_compaction_loses_nothing(runner: Runner, noise: Path, disk: Callable[[str], Path]) -> None:
+    lake = disk("size=100m") / "lake"
+    assert (
+        runner.build_and_publish(
+            noise,
+            lake,
+        )
+        == 0
+    )
+    before = read_manifest(open_lake(lake), "v1")
+    statistics = os.statvfs(lake)
+    used = (statistics.f_blocks - statistics.f_bfree) * statistics.f_frsize
+    disk(f"size={used + 20_000}")
+    command = ("compact", "v1", "v2", "--below", "1", "--lake", str(lake), "--set", "shards.samples=1000")
+    assert "No space left" in runner.refused(*command)
+    assert read_manifest(open_lake(lake), "v1") == before
+    disk("size=100m")
+    assert runner.run(*command) == 0
+    assert runner.run("verify", "--lake", str(lake)) == 0
+    after = read_manifest(open_lake(lake), "v2")
+    assert (after["samples"], len(after["shards"])) < (before["samples"] + 1, len(before["shards"]))
 
 
 def test_a_read_only_lake_is_told_by_writers_and_answers_questions(

@@ -1,9 +1,11 @@
 """Versions: what they share, what they leave out, and what no version may hold."""
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from flows.build import build
@@ -15,11 +17,13 @@ from schemas.errors import ProjectError, VersionError
 from schemas.ids import sha256
 from tasks import catalog, ledger
 from tasks.deletions import deleted_keys
+from tasks.diff import Diff, compare
 from tasks.lake import Lake, open_lake
 from tasks.leakage import leaks
 from tasks.manifests import read_any_manifest, read_manifest
 from tasks.pack import pack_shard
-from tasks.shards import read_samples
+from tasks.preferences import PARTS as PREFERENCE_PARTS
+from tasks.shards import decode_part, read_samples
 from tasks.versions import keys_of, write_manifest
 from tests.conftest import SMALL, Built
 
@@ -317,3 +321,164 @@ def test_what_was_taken_down_is_not_compacted_into_a_next_version(copied: Built,
     take_down(copied.lake, photo["path"], "a notice", dry_run=False, wait=0)
     with pytest.raises(VersionError, match=r"it holds samples that no next version may \(\d+ taken-down\)"):
         compact("v1", "v2", 1.0, str(copied.lake.root))
+
+
+# Differences -----------------------------------------------------------------------------------------------------
+
+
+def left(found: Diff, what: str) -> dict[tuple[str, str], int]:
+    return {(one.stage, one.reason): one.samples for one in found.left if one.what == what}
+
+
+def test_a_difference_says_by_which_rule_samples_were_dropped(copied: Built, dropped: set[str], photo: Row) -> None:
+    root = str(copied.lake.root)
+    publish("v2", root)
+    found = compare(copied.lake, "v1", "v2")
+    assert left(found, "dropped") == {("pair", "viewpoint"): len(dropped)}
+    assert (found.added, found.rewritten) == (0, 0)
+    assert found.unchanged == found.samples_after == found.samples_before - len(dropped)
+    shifted = next(one for one in found.shifts if one.figure == "Pair: likeness of viewpoint")
+    assert 0 < shifted.shift < 1
+    back = compare(copied.lake, "v2", "v1")
+    assert (back.added, back.dropped, back.left) == (len(dropped), 0, [])
+    gone = made_of(copied.lake.root, photo["image_id"]) & set(members(copied.lake.root, "v2"))
+    take_down(copied.lake, photo["path"], "a notice", dry_run=False, wait=0)
+    publish("v3", root)
+    assert left(compare(copied.lake, "v2", "v3"), "dropped") == {("takedown", "taken-down"): len(gone)}
+
+
+def test_a_difference_says_what_was_made_anew_by_which_fingerprint(copied: Built) -> None:
+    root = str(copied.lake.root)
+    build(str(copied.photos), root, assignments=[*SMALL, "edit.strength=[0.9, 0.9]"])
+    second = publish("v2", root)
+    first = read_manifest(copied.lake, "v1")
+    found = compare(copied.lake, "v1", "v2")
+    was, now = (manifest["fingerprints"]["edit"][:8] for manifest in (first, second))
+    assert set(left(found, "rewritten")) == {("edit", f"fingerprint {was} -> {now}")}
+    assert found.rewritten + found.dropped + found.unchanged == first["samples"]
+    assert found.rewritten + found.added + found.unchanged == second["samples"]
+    strength = next(one for one in found.shifts if one.figure == "Strength asked for")
+    assert (strength.after, found.shifts[0]) == ("median 0.9", strength)
+
+
+def test_a_difference_tells_other_words_from_another_sample(built: Built, tmp_path: Path) -> None:
+    shutil.copytree(next(path for path in sorted(built.photos.iterdir())), tmp_path / "thing")
+    lines = [f"thing/{photo.name},thing,CC0" for photo in sorted((tmp_path / "thing").glob("*.jpg"))]
+    manifest, root = tmp_path / "photos.csv", tmp_path / "lake"
+    for version, licence in (("v1", "CC0"), ("v2", "CC-BY-4.0")):
+        manifest.write_text("\n".join(["path,product,licence", *lines]).replace("CC0", licence) + "\n")
+        build(str(manifest), str(root), assignments=SMALL, version=version)
+    found = compare(open_lake(root), "v1", "v2")
+    reason = ("listing", "facts of its photos, such as the licence")
+    assert left(found, "rewritten") == {reason: found.samples_before}
+    assert (found.added, found.dropped, found.unchanged) == (0, 0, 0)
+
+
+# Preferences -----------------------------------------------------------------------------------------------------
+
+
+def test_preferences_rank_the_executions_of_an_edit_whatever_their_settings(copied: Built) -> None:
+    lake, root = copied.lake, str(copied.lake.root)
+    faint = [
+        "edit.strength=[0.05, 0.05]",
+        "edit.min_filled=0.9",
+    ]  # nearly all are refused, and their raw edits are kept
+    build(str(copied.photos), root, assignments=[*SMALL, *faint])
+    build(str(copied.photos), root, assignments=SMALL)
+    manifest = publish("v2", root, ["publish.preferences=true"])
+    found = [
+        {part: decode_part(part, stored.data) for part, stored in sample.parts.items()}
+        for shard in manifest["preferences"]
+        for sample in read_samples(lake.shard(shard["sha256"]), PREFERENCE_PARTS)
+    ]
+    assert len(found) == sum(shard["samples"] for shard in manifest["preferences"]) > 0
+    assert manifest["samples"] == read_manifest(lake, "v1")["samples"]  # which the second set adds nothing to
+    sql = "SELECT target_id FROM quadruplets SEMI JOIN version_members USING (quadruplet_id)"
+    targets = {row["target_id"] for row in ask(lake.root, sql)}
+    changed = {"better": 0.0, "worse": 0.0}
+    for one in found:
+        told, target = one["json"], one["target.webp"].astype(float)
+        assert told["target_image"] in targets
+        assert told["better"]["score"] - told["worse"]["score"] >= 0.0999
+        assert (told["better"]["status"], told["worse"]["status"]) != ("refused", "answered")
+        assert told["better"]["fingerprint"] != told["worse"]["fingerprint"]
+        for edit in (told["better"], told["worse"]):
+            score = (edit["status"] == "answered") + edit["filled"] - edit["outside"]
+            assert edit["score"] == pytest.approx(score, abs=1e-3)
+        for side in ("better", "worse"):
+            changed[side] += np.abs(one[f"{side}.webp"] - target)[one["mask.png"]].mean()
+    assert changed["better"] > changed["worse"]
+    assert {one["json"]["worse"]["status"] for one in found} >= {"refused"}
+    assert verify(None, root)[1] == []
+    assert {shard["sha256"] for shard in publish("v3", root, ["publish.preferences=true"])["preferences"]} == {
+        shard["sha256"] for shard in manifest["preferences"]
+    }
+    assert collect(lake, days=0, wait=0).deleted == []
+    harmed = lake.shard(manifest["preferences"][0]["sha256"])
+    flip(harmed)
+    assert f"shards/{harmed.name}" in {finding.where for finding in verify("v2", root)[1]}
+
+
+# Verification ----------------------------------------------------------------------------------------------------
+
+
+def flip(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+def swap_indexes(lake: Lake) -> str:
+    shards = read_manifest(lake, "v1")["shards"]
+    one, other = (lake.shard(entry["sha256"]).with_suffix(".parquet") for entry in shards[:2])
+    data = one.read_bytes()
+    one.write_bytes(other.read_bytes())
+    other.write_bytes(data)
+    return f"shards/{one.name}"
+
+
+def flip_a_bit(lake: Lake) -> str:
+    path = lake.shard(read_manifest(lake, "v1")["shards"][0]["sha256"])
+    flip(path)
+    return f"shards/{path.name}"
+
+
+def lose_a_shard(lake: Lake) -> str:
+    path = lake.shard(read_manifest(lake, "v1")["shards"][0]["sha256"])
+    path.unlink()
+    return f"shards/{path.name}"
+
+
+def edit_a_manifest(lake: Lake) -> str:
+    path = lake.manifest("v1")
+    path.write_text(path.read_text().replace('"kind": "training"', '"kind": "benchmark"'))
+    return "versions/v1.json"
+
+
+def put_an_old_catalogue_back(lake: Lake) -> str:
+    old = lake.snapshot.read_bytes()
+    publish("v2", str(lake.root))
+    lake.snapshot.write_bytes(old)
+    return "catalog.duckdb"
+
+
+def put_a_catalogue_of_before_a_takedown_back(lake: Lake) -> str:
+    old = lake.snapshot.read_bytes()
+    take_down(lake, sha256(b"somebody's photo"), "a notice", dry_run=False, wait=0)
+    lake.snapshot.write_bytes(old)
+    return "catalog.duckdb"
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [flip_a_bit, lose_a_shard, edit_a_manifest, swap_indexes, put_an_old_catalogue_back,
+     put_a_catalogue_of_before_a_takedown_back],
+)  # fmt: skip
+def test_every_harm_is_found_and_named(copied: Built, harm: Callable[[Lake], str]) -> None:
+    where = harm(copied.lake)
+    found = verify(None, str(copied.lake.root))[1]
+    assert where in {finding.where for finding in found}
+    if where == "catalog.duckdb":
+        assert all("`omnirefiner rebuild`" in finding.what for finding in found)
+        catalog.rebuild(copied.lake)
+        assert verify(None, str(copied.lake.root))[1] == []
