@@ -24,7 +24,9 @@ from tasks.lake import Lake, swap
 from tasks.ledger import Row
 from tasks.manifests import Manifest, sound_benchmarks, sound_manifests
 
-SQL = (Path(__file__).parents[1] / "schemas" / "catalog.sql").read_text()
+SCHEMA_FOLDER = Path(__file__).parents[1] / "schemas"
+SQL = (SCHEMA_FOLDER / "catalog.sql").read_text()
+QUESTIONS = (SCHEMA_FOLDER / "questions.sql").read_text()
 
 NOW = pa.schema([("stage", pa.string()), ("fingerprint", pa.string())])
 UNREADABLE = ("its ledger cannot be read", "`omnirefiner rebuild` names the damaged file: restore it")
@@ -226,6 +228,8 @@ def _lay(
     _table(connection, "filter_rules", RULES.empty_table())
     _table(connection, "dropped", DROPPED.empty_table())
     connection.execute(SQL)
+    if copy:
+        connection.execute(QUESTIONS)
 
 
 def _keep(connection: duckdb.DuckDBPyConnection) -> None:

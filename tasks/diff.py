@@ -155,6 +155,7 @@ def left_out(lake: Lake, before: Manifest, after: Manifest) -> list[Left]:
     """
     now = {key: json.dumps(after[key]) for key in ("fingerprints", "settings")} | {"run_id": after["run_id"]}
     with catalog.plan_of_run(lake, now) as connection:
+        connection.execute(catalog.QUESTIONS)  # what is refused now is one
         said = [{**row, "side": side} for side, m in (("one", before), ("other", after)) for row in _said(lake, m)]
         connection.register("said", pa.Table.from_pylist(said, schema=SAID))
         for side, manifest in (("one", before), ("other", after)):
