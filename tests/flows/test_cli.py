@@ -182,7 +182,7 @@ def test_why_tells_the_story_of_photo_pair_edit_and_quadruplet(
     assert run(monkeypatch, "query", "FROM quadruplets LIMIT 1", "--lake", root, "--json") == 0
     (row,) = printed(capsys)
     whats = [line["what"] for line in story(row["quadruplet_id"][:12])]
-    assert whats == ["target", "reference", "pair", "instruction", "edit", "quadruplet", "versions"]
+    assert whats == ["target", "reference", "pair", "instruction", "edit", "quadruplet", "scores", "versions"]
     for name in ("pair_id", "instruction_id", "edit_id", "target_id"):
         assert row["quadruplet_id"] in {line["id"] for line in story(row[name])}
     (path,) = {line["detail"].split(",")[0] for line in story(row["target_id"]) if line["what"] == "photo"}
@@ -225,8 +225,8 @@ def test_an_edited_manifest_is_found(
 ) -> None:
     path = copied.lake.manifest("v1")
     path.write_text(path.read_text().replace('"parent": null', '"parent": "v0"'))
-    assert run(monkeypatch, "verify", "--lake", str(copied.lake.root)) == 2
-    assert "edited since it was published" in capsys.readouterr().err
+    assert run(monkeypatch, "verify", "--lake", str(copied.lake.root)) == 1
+    assert "edited since it was published" in capsys.readouterr().out
 
 
 def test_status_and_verify_print_json(
