@@ -1,12 +1,15 @@
 """All 64-bit hashes within a Hamming distance of each other, exactly.
 
-Four bands of 16 bits: two hashes that differ in at most d bits differ in at most t(i) bits of some band i, where
+Four bands of bits: two hashes that differ in at most d bits differ in at most t(i) bits of some band i, where
 t(0) + t(1) + t(2) + t(3) = d - 3 (by the pigeonhole principle; multi-index hashing, Norouzi et al. 2012). So each hash
 meets only those whose band is that near, and a pair counts in the first band that brings it together.
 """
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import combinations
 from typing import Any
 
@@ -18,9 +21,11 @@ from numpy.typing import NDArray
 Hashes = NDArray[np.uint64]  # (N,)
 Pairs = NDArray[np.int64]  # (M, 2)
 
-BANDS, WIDTH = 4, 16  # bits
-KEYS, TILE = 2**WIDTH, 2**8  # what a band may hold; as many keys are worked through while they are at hand
+WIDTHS = (15, 15, 16, 18)  # bits of the bands; the last is the widest, since it may differ in the most
+SHIFTS = (0, 15, 30, 46)
+BANDS, TILES = len(WIDTHS), 256  # a tile: the keys of a band that begin alike, and are worked through together
 FARTHEST = 12  # bits: beyond it a band's neighbours are most of all there are
+SHARE = 16  # tiles of a band that one thread works through
 ROOM = 2**20  # pairs that are collected at a time
 
 
@@ -29,7 +34,7 @@ def pairs_within(hashes: Hashes, distance: int) -> Pairs:
 
     Raises ValueError where the distance is not in 0..12, or there are 2^32 hashes or more.
     """
-    return np.sort(_found(hashes, hashes, distance, same=True), axis=1)
+    return _found(hashes, hashes, distance, same=True)
 
 
 def pairs_between(new: Hashes, everyone: Hashes, distance: int) -> Pairs:
@@ -42,41 +47,47 @@ def _found(first: Hashes, second: Hashes, distance: int, *, same: bool) -> Pairs
         raise ValueError(f"the distance is 0..{FARTHEST} bits, not {distance}")
     if max(len(first), len(second)) >= 2**32:
         raise ValueError(f"{max(len(first), len(second))} hashes are too many at once")
-    most = [(distance - 3 + band) // BANDS for band in range(BANDS)]  # t; -1: a band that need not be asked
-    found: list[NDArray[np.uint64]] = []
-    for band in range(BANDS):
-        if most[band] >= 0:
-            one = _by_band(first, band)
-            other = one if same else _by_band(second, band)
-            found += _search(one, other, np.array(most), band, distance, same)
-    packed = np.concatenate([np.zeros(0, np.uint64), *found])
-    return np.column_stack([packed >> np.uint64(32), packed & np.uint64(2**32 - 1)]).astype(np.int64)
+    most = np.array([(distance - 3 + band) // BANDS for band in range(BANDS)])  # t; -1: it need not be asked
+    found: list[NDArray[np.uint64]] = [np.zeros(0, np.uint64)]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for band in np.flatnonzero(most >= 0):
+            one = _by_band(first, int(band))
+            other = one if same else _by_band(second, int(band))
+            search = partial(_search, one, other, most, int(band), distance, same)
+            found += [part for parts in pool.map(search, range(0, TILES, SHARE)) for part in parts]
+    packed = np.concatenate(found)
+    pairs = np.empty((len(packed), 2), np.int64)
+    pairs[:, 0], pairs[:, 1] = packed >> np.uint64(32), packed & np.uint64(2**32 - 1)
+    return pairs
 
 
 Laid = tuple[Hashes, NDArray[np.uint64], NDArray[np.uint64]]
 
 
 def _by_band(hashes: Hashes, band: int) -> Laid:
-    """Return hashes sorted by a band's key, their rows, and where each key begins (KEYS + 1,)."""
-    keys = (hashes >> np.uint64(WIDTH * band)).astype(np.uint16)
-    order = np.argsort(keys, kind="stable")  # 16 bits are sorted by counting
-    begins = np.concatenate([[0], np.cumsum(np.bincount(keys, minlength=KEYS))])
-    return hashes[order], order.astype(np.uint64), begins.astype(np.uint64)
+    """Return hashes sorted by a band's key, their rows, and where each key begins."""
+    keys = (hashes >> np.uint64(SHIFTS[band])) & np.uint64(2 ** WIDTHS[band] - 1)
+    order = np.argsort(keys.astype(np.uint16), kind="stable")  # 16 bits are sorted by counting
+    if WIDTHS[band] > 16:
+        order = order[np.argsort((keys[order] >> np.uint64(16)).astype(np.uint16), kind="stable")]
+    counts = np.bincount(keys.astype(np.int64), minlength=2 ** WIDTHS[band])
+    return hashes[order], order.astype(np.uint64), np.concatenate([[0], np.cumsum(counts)]).astype(np.uint64)
 
 
 def _search(
-    one: Laid, other: Laid, most: NDArray[np.int64], band: int, distance: int, same: bool
+    one: Laid, other: Laid, most: NDArray[np.int64], band: int, distance: int, same: bool, tile: int
 ) -> list[NDArray[np.uint64]]:
-    """Return the pairs that a band is the first to bring together, packed: 32 bits for either row."""
+    """Return the pairs of SHARE tiles that a band is the first to bring together, packed: 32 bits for either row."""
     masks = np.array([sum(1 << bit for bit in bits) for count in range(most[band] + 1)
-                      for bits in combinations(range(WIDTH), count)], dtype=np.uint64)  # fmt: skip
-    masks = masks[np.argsort(masks // TILE, kind="stable")]
+                      for bits in combinations(range(WIDTHS[band]), count)], dtype=np.uint64)  # fmt: skip
+    masks = masks[np.argsort(masks >> np.uint64(WIDTHS[band] - 8), kind="stable")]
+    bands = np.array([SHIFTS, WIDTHS, most])
     found = []
     room = np.empty(ROOM, np.uint64)
-    tile = 0
-    while tile < KEYS // TILE:
-        tile, count = _scan(*one, *other, masks, most, band, np.uint64(distance), tile, same, room)
-        if count == 0 and tile < KEYS // TILE:  # one tile alone has more
+    end = tile + SHARE
+    while tile < end:
+        tile, count = _scan(*one, *other, masks, bands, band, np.uint64(distance), tile, end, same, room)
+        if count == 0 and tile < end:  # one tile alone has more
             room = np.empty(2 * len(room), np.uint64)
         found.append(room[:count].copy())
     return found
@@ -96,44 +107,50 @@ _count: Any = _bits  # Numba calls it with the word alone
 WORDS = "uint64[::1]"
 
 
+@numba.njit("boolean(uint64, int64[:, ::1], int64)", cache=True, nogil=True)
+def _met(apart, bands, band):  # type: ignore[no-untyped-def]
+    """Say whether an earlier band brings two hashes together that differ in these bits."""
+    for earlier in range(band):
+        part = (apart >> np.uint64(bands[0, earlier])) & np.uint64((1 << bands[1, earlier]) - 1)
+        if np.int64(_count(part)) <= bands[2, earlier]:
+            return True
+    return False
+
+
 @numba.njit(
-    f"UniTuple(int64, 2)({', '.join(7 * [WORDS])}, int64[::1], int64, uint64, int64, boolean, {WORDS})",
+    f"UniTuple(int64, 2)({', '.join(7 * [WORDS])}, int64[:, ::1], int64, uint64, int64, int64, boolean, {WORDS})",
     cache=True,
     nogil=True,
 )
 def _scan(  # type: ignore[no-untyped-def]
-    first, first_rows, first_begins, second, second_rows, second_begins, masks, most, band, distance, start, same, room
-):
-    """Fill `room` with pairs, tile by tile from `start`; return the tile that did not fit any more and the count."""
-    count = 0
-    one = np.uint64(1)
-    for tile in range(start, 256):
+    first, first_rows, first_begins, second, second_rows, second_begins, masks, bands, band, distance, start, end, same,
+    room,
+):  # fmt: skip
+    """Fill `room` with pairs, tile by tile; return the tile that did not fit any more, or `end`, and the count."""
+    count, one = 0, np.uint64(1)
+    bits = np.uint64(bands[1, band] - 8)  # of a key within a tile
+    for tile in range(start, end):
         before = count
         for mask in masks:
-            if same and (np.uint64(tile) ^ (mask >> np.uint64(8))) < np.uint64(tile):
+            if same and (np.uint64(tile) ^ (mask >> bits)) < np.uint64(tile):
                 continue  # the other way round it is met in another tile
-            for low in range(256):
-                key = np.uint64((tile << 8) | low)
+            for key in range(np.uint64(tile) << bits, np.uint64(tile + 1) << bits):
                 other = key ^ mask
                 if same and other < key:
                     continue
-                begin, end = second_begins[other], second_begins[other + one]
+                begin, stop = second_begins[other], second_begins[other + one]
                 for i in range(first_begins[key], first_begins[key + one]):
-                    mine = first[i]
                     if same and mask == 0:
                         begin = i + one
-                    for j in range(begin, end):
-                        apart = mine ^ second[j]
-                        if _count(apart) > distance:
-                            continue
-                        met = False  # in an earlier band
-                        for earlier in range(band):
-                            part = (apart >> np.uint64(16 * earlier)) & np.uint64(65535)
-                            met |= np.int64(_count(part)) <= most[earlier]
-                        if met:
+                    for j in range(begin, stop):
+                        apart = first[i] ^ second[j]
+                        if _count(apart) > distance or _met(apart, bands, band):
                             continue
                         if count == len(room):
                             return tile, before
-                        room[count] = (first_rows[i] << np.uint64(32)) | second_rows[j]
+                        less, more = first_rows[i], second_rows[j]
+                        if same and less > more:
+                            less, more = more, less
+                        room[count] = (less << np.uint64(32)) | more
                         count += 1
-    return 256, count
+    return end, count

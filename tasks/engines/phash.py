@@ -26,10 +26,11 @@ def hashes(grey: Grey) -> tuple[int, ...]:
     """Return the hashes of a picture's (H, W) eight forms, in the order of FORMS: the first is its own."""
     small = Image.fromarray(grey).resize((SIDE, SIDE), Image.Resampling.LANCZOS)
     low = _cosines() @ np.asarray(small, np.float64) @ _cosines().T  # (8, 8)
-    odd = 1 - 2 * (np.arange(LOWEST) % 2)
-    across, down = low * odd, low * odd[:, None]
-    both = across * odd[:, None]
-    return tuple(_bits(form) for form in (low, across, down, both, low.T, across.T, down.T, both.T))
+    forms = low[None] * _signs()  # (4, 8, 8): as it is, mirrored, upside down, both
+    forms = np.concatenate([forms, forms.transpose(0, 2, 1)]).reshape(8, -1)
+    middle = np.partition(forms, (31, 32), axis=1)[:, 31:33].mean(axis=1, keepdims=True)  # the median of 64
+    packed = np.packbits(forms > middle, axis=1)  # (8, 8) bytes, the highest first
+    return tuple(packed.view(">u8")[:, 0].tolist())
 
 
 def reduced_jpeg(data: bytes) -> Grey | None:
@@ -51,5 +52,9 @@ def _cosines() -> NDArray[np.float64]:
     return 2 * np.cos(np.pi * frequency * (2 * place + 1) / (2 * SIDE))
 
 
-def _bits(low: NDArray[np.float64]) -> int:
-    return int.from_bytes(np.packbits(low > np.median(low)).tobytes(), "big")
+@cache
+def _signs() -> NDArray[np.float64]:
+    """Return the signs (4, 8, 8) that frequencies take as the picture is, mirrored, upside down, and both."""
+    odd = 1.0 - 2 * (np.arange(LOWEST) % 2)
+    plain = np.ones(LOWEST)
+    return np.stack([np.outer(down, across) for down in (plain, odd) for across in (plain, odd)])
