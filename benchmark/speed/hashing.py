@@ -43,7 +43,8 @@ def main(
     """Hash files held in memory, in turns; print the rates, by the processor's clock, and how far the hashes differ."""
     one_thread_each()
     files = [path.read_bytes() for path in sorted(photos.rglob("*.jpg"))]
-    found, seconds = {}, {}
+    found: dict[str, list[int]] = {}
+    seconds: dict[str, float] = {}
     for _ in range(rounds):
         for name, contender in (("imagehash", by_imagehash), ("ours", ours)):
             start = time.process_time()
