@@ -109,11 +109,13 @@ def test_the_table_says_where_each_part_lies(made: Made, tmp_path: Path) -> None
 
 
 def test_what_a_server_or_a_machine_is_called_is_not_told(made: Made, tmp_path: Path) -> None:
+    weights = tmp_path / "private-taef2"
+    weights.write_bytes(b"weights")
     private = ["writer.engine=vllm", "writer.vlm.endpoints=['http://private.host:8000/v1']",
                "writer.vlm.key_from=A_KEY", "writer.vlm.model=/private/folder/the-model",
                "writer.vlm.licence=Apache-2.0",
                "writer.vlm.outputs=no *terms*", "writer.vlm.serve.python=/private/python",
-               "edit.autoencoder=/private/taef2"]  # fmt: skip
+               f"edit.autoencoder={weights}"]  # fmt: skip
     export(made.lake, made.publish("v1", settings=load_settings("embedded", private)), tmp_path / "out", 4)
     card = (tmp_path / "out" / "README.md").read_text()
     told = "".join((tmp_path / "out" / name).read_text() for name in ("README.md", "manifest.json", "croissant.json"))

@@ -109,7 +109,7 @@ def test_it_opens_offline_without_a_word_of_complaint(opened: tuple[Page, list[s
             assert f"{items} {reason}" in lost
     assert shown(page) == funnel.quadruplets
     assert page.locator("#plots svg").count() == 13
-    assert page.locator("#runs tbody tr").count() == 7
+    assert page.locator("#runs tbody tr").count() == 9
     page.locator("#samples").scroll_into_view_if_needed()
     page.wait_for_selector(".card img")
     for image in page.locator("img").all():
