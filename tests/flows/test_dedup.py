@@ -48,7 +48,7 @@ def test_a_mirrored_copy_in_another_products_folder(
     # the larger one is kept, and no pair is made of the other; both products are in one split group
     copy, original = f"{second.name}/copy.jpg", f"{first.name}/00.jpg"
     aside = ask(copied, "SELECT image_id FROM clusters WHERE NOT keeper")[0]["image_id"]
-    assert ask(copied, f"SELECT path FROM sources WHERE image_id = '{aside}'") == [{"path": original}]
+    assert ask(copied, f"SELECT DISTINCT path FROM sources WHERE image_id = '{aside}'") == [{"path": original}]
     in_pairs = ask(copied, f"SELECT * FROM pairs WHERE '{aside}' IN (target_id, reference_id)")
     assert in_pairs == []
     groups = {split_group(product.name, Settings()) for product in (first, second)}

@@ -61,7 +61,7 @@ def test_stages_side_by_side_give_the_same_answers_and_ask_nothing_twice(
     summary = built(noise, tmp_path / "overlapped", server, "run.overlap=true")
     assert kept(tmp_path / "overlapped") == kept(tmp_path / "one by one") != []
     assert server.jobs() == asked
-    assert [step.stage for step in summary.steps][3:] == ["pair", "instruct", "edit", "restore", "judge"]
+    assert [step.stage for step in summary.steps][-5:] == ["pair", "instruct", "edit", "restore", "judge"]
     again = built(noise, tmp_path / "overlapped", server, "run.overlap=true")
     assert sum(step.items for step in again.steps) == 0
 

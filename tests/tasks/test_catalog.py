@@ -5,7 +5,7 @@ import pytest
 
 from schemas.settings import Pair, Settings
 from tasks import catalog, ledger
-from tasks.catalog import QueryError, plan
+from tasks.catalog import QUESTIONS, QueryError, plan
 from tasks.lake import Lake, create_lake
 from tasks.ledger import Row, answered
 
@@ -34,6 +34,7 @@ def take_in(lake: Lake, run_id: str, sources: list[Row], gone: tuple[Row, ...] =
 
 def ask(lake: Lake, sql: str, now: Mapping[str, str] = NOW) -> list[Row]:
     with plan(lake, now, Settings(pair=Pair(min_same_product=0.5, min_style=0.1, min_viewpoint=0.1))) as connection:
+        connection.execute(QUESTIONS)
         return catalog.ask(connection, sql)
 
 
