@@ -6,6 +6,7 @@ from pathlib import Path
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 from prefect.futures import PrefectFuture
+from prefect.utilities.annotations import quote
 
 from flows.hold import hold
 from flows.progress import progress
@@ -44,7 +45,7 @@ def compact(
         shards: list[Shard] = []
         with task_runner(settings) as runner, progress("compact", len(chunks)) as advance:
             futures: list[PrefectFuture[Shard]] = [
-                runner.submit(fill, {"lake": the_lake, "chunk": chunk}) for chunk in chunks
+                runner.submit(fill, {"lake": the_lake, "chunk": quote(chunk)}) for chunk in chunks
             ]
             for future in futures:
                 shards.append(future.result())

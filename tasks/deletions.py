@@ -17,7 +17,6 @@ from tasks.ledger import Row
 
 VECTOR = pa.schema([("key", pa.string())])
 LARGEST = 2**25  # bytes of a vector; one of the largest shard has 3 MB
-LONGEST_KEY = 80  # characters
 
 
 class DeletionsError(LakeError):
@@ -58,7 +57,7 @@ def deleted_keys(lake: Lake, entry: Row) -> frozenset[str]:
                 raise ValueError(
                     f"it lists {table.metadata.num_rows} samples, the manifest {entry['samples'] - entry['live']}"
                 )
-            return frozenset(str(key)[:LONGEST_KEY] for key in table.read()["key"].to_pylist())
+            return frozenset(str(key) for key in table.read()["key"].to_pylist())
     except FileNotFoundError:
         what = "it is missing"
     except (OSError, ValueError, pa.ArrowException) as error:

@@ -186,6 +186,8 @@ def _photo_lines(connection: duckdb.DuckDBPyConnection, what: str, image_id: str
         size = f"{row['source_width']} x {row['source_height']} px"
         yield Line(what=what, id=image_id, outcome=f"taken in, {row['split_group']}",
                    detail=f"{row['root']}/{row['path']}, {size}, {product}")  # fmt: skip
+    for row in rows(connection, "SELECT reason FROM taken_down WHERE image_id = ?", [image_id]):
+        yield Line(what=what, id=image_id, outcome="taken down", detail=row["reason"])
 
 
 def _pair_lines(connection: duckdb.DuckDBPyConnection, pair_id: str) -> Iterator[Line]:
