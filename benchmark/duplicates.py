@@ -25,6 +25,7 @@ from rich.table import Table
 from schemas.ids import sha256, stream
 from schemas.records import Photo
 from schemas.settings import Settings
+from tasks.block import vector_of
 from tasks.calibrate.pairs import share
 from tasks.clusters import clusters_of
 from tasks.codecs import decode
@@ -93,6 +94,7 @@ def main(
                       f"{1 - len(false) / max(1, len(found)):.3f}", str(products[False]),
                       str(products[True]))  # fmt: skip
         _name(false)
+        _missed(kind, [pair for pair in zip(originals, copies, strict=True) if _key(*pair) not in joined])
     Console(width=120).print(table)
 
 
@@ -128,6 +130,14 @@ def _name(links: Sequence[Link]) -> None:
         print(
             f"  {one.original} and {other.original}: {pair['distance']} bits, cosine {pair['similarity']:.2f}, {shares}"
         )
+
+
+def _missed(kind: str, pairs: Sequence[tuple[One, One]]) -> None:
+    for one, copied in pairs:
+        cosine = float(vector_of(one.row) @ vector_of(copied.row))
+        bits = min((form ^ one.row["hashes"][0]).bit_count() for form in copied.row["hashes"])
+        shares = ", ".join(f"{name} {value:.2f}" for name, value in vars(overlay(copied.photo, one.photo, 0)).items())
+        print(f"  missed, {kind}: {one.original}: {bits} bits, cosine {cosine:.2f}, {shares}")
 
 
 def _one(data: bytes, original: str) -> One:

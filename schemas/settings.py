@@ -47,10 +47,8 @@ class Dedup(Record):
     min_neighbour: Unit = 0.65  # cosine of the embeddings of such neighbours
     min_similarity: Unit = 0.5  # cosine of any two photos that are compared
     min_overlap: Unit = 0.7  # share of the smaller picture that must lie over the other
-    min_alike: Unit = 0.75  # share of what both show there that must fit
-    min_exact: Unit = (
-        0.5  # or share that must fit exactly: a mark spoils some of a picture, and leaves the rest as it was
-    )
+    min_alike: Unit = 0.84  # share of what both show there that must fit
+    min_exact: Unit = 0.6  # or share that must fit exactly: a mark spoils some of it and leaves the rest as it was
     max_unlike: Unit = 0.12  # share that may contradict
     cap: Annotated[int, Field(ge=2)] = 100  # photos in a cluster; its weakest links are dropped until it has no more
 

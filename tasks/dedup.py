@@ -21,7 +21,7 @@ from tasks.lake import Lake
 from tasks.ledger import Row, answered
 
 RESEMBLE_VERSION = 1
-DEDUP_VERSION = 1
+DEDUP_VERSION = 2
 
 
 def resemble(new: Sequence[str], everyone: Sequence[Row], dedup: Dedup) -> Iterator[Row]:

@@ -134,7 +134,12 @@ def _whole_frame(first: tuple[int, ...], second: tuple[int, ...], form: int) -> 
 
 
 def _compare(first: Levels, second: Levels, way: Way) -> Overlay:
-    """Lay the first picture over the second, and compare what lies over each other."""
+    """Lay the first picture over the second, or the second over the first, and compare what lies over each other.
+
+    Whichever is laid is made smaller, not larger: it would be blurred beside the other.
+    """
+    if _scale(way) > 1:
+        first, second, way = second, first, np.asarray(cv2.invertAffineTransform(way), np.float64)
     size = second.shape[::-1]
     laid = cv2.warpAffine(first, way, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     inside = cv2.warpAffine(np.ones_like(first), way, size, flags=cv2.INTER_NEAREST) > 0

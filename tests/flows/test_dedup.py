@@ -77,3 +77,9 @@ def test_a_mirrored_copy_in_another_products_folder(
     assert {view: ask(copied, f"SELECT * FROM {view} ORDER BY ALL") for view in VIEWS} == before
     assert all(before.values())
     assert sum(step.items for step in build(str(photos), lake, assignments=SMALL).steps) == 0
+
+
+def test_photos_of_one_product_from_several_places_are_not_one_picture(built: Built) -> None:
+    assert ask(built, "SELECT * FROM duplicates") == []
+    assert built.summary.funnel.duplicates == 0
+    assert ask(built, "SELECT count(*) > 10 AS many FROM compared") == [{"many": True}]
