@@ -83,7 +83,7 @@ why AS (
     UNION ALL SELECT quadruplet_id, 10, r.stage, r.reason FROM gone JOIN refused_now r ON r.item_id = quadruplet_id
     UNION ALL SELECT quadruplet_id, 11, r.stage, r.reason FROM gone JOIN all_verdicts v USING (quadruplet_id)
         JOIN refused_now r ON r.stage = 'judge' AND r.item_id = v.item_id
-    UNION ALL SELECT quadruplet_id, 12, 'build', 'not answered yet' FROM gone
+    UNION ALL SELECT quadruplet_id, 12, 'build', 'by no rule that holds now' FROM gone
 )
 SELECT stage, reason, count(*) AS n
 FROM (FROM why QUALIFY row_number() OVER (PARTITION BY quadruplet_id ORDER BY step, stage, reason) = 1)

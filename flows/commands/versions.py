@@ -159,6 +159,9 @@ def takedown(
     shown = [{"photo": one.image_id[:16], "path": one.path, "product": one.product,
               "because": "named" if one.named else "shows the same"} for one in photos]  # fmt: skip
     print_table("Would be taken down" if dry_run else "Taken down", shown)
+    if dry_run:
+        print_table("Versions that hold what was made of it", [one.model_dump() for one in holders])
+        return
     _print_holders([one.model_dump() for one in holders])
 
 
