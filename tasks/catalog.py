@@ -97,7 +97,7 @@ def rebuild(lake: Lake) -> None:
     fingerprints, settings = _of_run(run, curation) if run else ({}, Settings())
     temporary = lake.temporary()
     try:
-        with duckdb.connect(str(temporary), config={"threads": 2}) as connection:
+        with _written(temporary) as connection:
             _lay(connection, lake, fingerprints, settings, list(sound_manifests(lake)), copy=True)
             _keep(connection)
             read = [dict(zip(FILES.names, (stage, *files_in(lake, stage)), strict=True)) for stage in SCHEMAS]
@@ -105,7 +105,7 @@ def rebuild(lake: Lake) -> None:
         if curation and curation.filters:
             with duckdb.connect(str(temporary), read_only=True, config={**LOCKED, "threads": 2}) as connection:
                 gone = filters.dropped(connection, curation.filters)
-            with duckdb.connect(str(temporary), config={"threads": 2}) as connection:
+            with _written(temporary) as connection:
                 _lay_rules(connection, curation)
                 _table(connection, "dropped", gone)
         lake.snapshot.with_suffix(".duckdb.wal").unlink(missing_ok=True)  # nobody of ours writes one
@@ -266,6 +266,14 @@ def _lay_ledger(connection: duckdb.DuckDBPyConnection, stage: str, paths: Sequen
         connection.execute(f"DROP TABLE nothing_in_{stage}")
     else:
         connection.execute(f"CREATE OR REPLACE VIEW ledger_{stage} AS SELECT * FROM {source}")
+
+
+@contextmanager
+def _written(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Open a database to be written. What a full disk leaves out of it is raised here: closing it would hide that."""
+    with duckdb.connect(str(path), config={"threads": 2}) as connection:
+        yield connection
+        connection.execute("CHECKPOINT")
 
 
 @contextmanager

@@ -31,7 +31,7 @@ from schemas.ledger import STAGES as ALL_STAGES
 from schemas.settings import load_settings
 from tasks.codecs import encode_jpeg
 
-STAGES = [stage for stage in ALL_STAGES if stage != "judge"]  # by default nothing is judged
+STAGES = [stage for stage in ALL_STAGES if stage not in ("judge", "score")]  # by default a build does neither
 PHOTOS_EACH = 8  # of a product: 28 pairs, and three edits of each
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)

@@ -55,6 +55,10 @@ def content(lake: Lake) -> Iterator[tuple[str, list[str]]]:
         yield view, [repr(row) for row in asked(lake, f"FROM {view} ORDER BY ALL")]
 
 
+def files(lake: Lake) -> list[Path]:
+    return sorted(path for path in lake.root.rglob("*") if path.is_file())
+
+
 def test_a_set_is_tried_put_in_force_published_and_lifted(
     lake: Lake, mine: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -65,12 +69,12 @@ def test_a_set_is_tried_put_in_force_published_and_lifted(
     assert large
     assert text
 
-    files = sorted(lake.root.rglob("*"))
+    before = files(lake)
     assert run(monkeypatch, "curate", *at, "--filters", str(mine), "--dry-run") == 0
     tried = printed(capsys)
     assert tried["newly_dropped"] == {"large": len(large), "text": len(text)}
     assert [rule["unknown"] for rule in tried["rules"]] == [0, 0, len(everything)]
-    assert sorted(lake.root.rglob("*")) == files
+    assert files(lake) == before
     assert asked(lake, "FROM dropped") == []
 
     assert run(monkeypatch, "curate", *at, "--filters", str(mine)) == 0
@@ -136,10 +140,10 @@ def test_a_rule_that_is_not_right_is_refused_before_anything_is_done(
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "bad.toml"
     path.write_text(f"name = 'bad'\n[[rule]]\nreason = 'bad'\ndrop = {json.dumps(drop)}\n")
-    before = sorted(scored.lake.root.rglob("*"))
+    before = files(scored.lake)
     assert run(monkeypatch, "curate", "--lake", str(scored.lake.root), "--filters", str(path), *dry_run) == 2
     assert re.search(r"^omnirefiner: filters \S+bad\.toml, rule 1 \(bad\): ", capsys.readouterr().err, re.MULTILINE)
-    assert sorted(scored.lake.root.rglob("*")) == before
+    assert files(scored.lake) == before
     assert sorted(tmp_path.iterdir()) == [path]
 
 
