@@ -9,4 +9,4 @@ def test_the_script_runs_and_prints_the_ratio(capfd: pytest.CaptureFixture[str])
     ended = CliRunner().invoke(orchestration.app, arguments)
     assert ended.exit_code == 0, ended.output
     assert "of the bare loop" in ended.output
-    assert "84 quadruplets, 248 items" in ended.output
+    assert "84 quadruplets, 284 items" in ended.output
