@@ -8,12 +8,14 @@ and losing all of it costs nothing but the asking.
 import sqlite3
 from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from threading import Lock
 
-from schemas.errors import LakeError
+from schemas.errors import ArtifactError, LakeError
+from schemas.records import Pixels
+from tasks.codecs import encode_webp, load_photo
 from tasks.engines.chat import Usage
 from tasks.lake import Lake
 from tasks.ledger import Row
@@ -38,6 +40,21 @@ class Requests:
         """Keep the reply to a request."""
         with _opened(self.lake) as database:
             database.execute("INSERT OR IGNORE INTO requests VALUES (?, ?)", [key, reply.strip()])
+
+    def recall_picture(self, key: str) -> Pixels | None:
+        """Return the picture (H, W, 3) uint8 that answered a request, if it is still there."""
+        name = self.recall(key)
+        if name is None:
+            return None
+        with suppress(ArtifactError):  # collected as garbage, or damaged: it is asked for again
+            return load_photo(self.lake, name.decode())
+        return None
+
+    def keep_picture(self, key: str, pixels: Pixels) -> None:
+        """Keep the picture (H, W, 3) uint8 that answered a request: as the artifact that a raw edit is, by its name."""
+        name = self.lake.put_artifact(encode_webp(pixels), "webp")
+        with _opened(self.lake) as database:
+            database.execute("INSERT OR REPLACE INTO requests VALUES (?, ?)", [key, name.encode()])
 
     def spent(self, item_id: str, usage: Usage) -> None:
         """Count what an item cost."""

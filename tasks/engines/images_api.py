@@ -12,7 +12,7 @@ import aiohttp
 import numpy as np
 from PIL import Image
 
-from schemas.ids import stream
+from schemas.ids import digest, sha256, stream
 from schemas.records import EngineFailure, Pixels, Refusal
 from schemas.settings import ImagesApi
 from tasks.engines.chat import KEPT, Memory, Usage
@@ -29,7 +29,7 @@ class ImagesApiEditor:
     """An `Editor` that sends each photo with its sentence to one of the servers, all of a batch at once.
 
     What no server answers is an `EngineFailure`; an answer that is no image is asked for again under another seed, and
-    then a `Refusal` "broken-answer". `memory` counts what an edit cost.
+    then a `Refusal` "broken-answer". A request that was answered before, to the letter, is not sent again.
     """
 
     settings: ImagesApi
@@ -43,6 +43,10 @@ class ImagesApiEditor:
         trouble, said = "", b""
         for tried in range(self.settings.tries):
             fields = _fields(request, self.settings, tried)
+            key = digest("image request", self.settings.revision, fields, sha256(png))
+            known = await asyncio.to_thread(self.memory.recall_picture, key)
+            if known is not None:
+                return known
 
             def form(fields: dict[str, str] = fields) -> aiohttp.FormData:
                 data = aiohttp.FormData(fields)
@@ -52,9 +56,12 @@ class ImagesApiEditor:
             reply = await post(self.settings, PATH, form)
             self.memory.spent(request.edit_id, Usage(1, reply.retries + (tried > 0)))
             try:
-                return await asyncio.to_thread(_decoded, reply.data)
+                pixels = await asyncio.to_thread(_decoded, reply.data)
             except ValueError as error:
                 trouble, said = str(error), reply.data[:KEPT]
+                continue
+            await asyncio.to_thread(self.memory.keep_picture, key, pixels)
+            return pixels
         raise Refusal(
             "broken-answer",
             f"{self.settings.model}: its server answered with no image: {trouble}",

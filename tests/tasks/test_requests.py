@@ -6,9 +6,11 @@ import sys
 from pathlib import Path
 from threading import Thread
 
+import numpy as np
 import pytest
 
 from schemas.errors import LakeError
+from schemas.ids import stream
 from tasks.engines.chat import Usage
 from tasks.lake import create_lake
 from tasks.requests import Requests
@@ -30,6 +32,18 @@ def test_a_reply_is_recalled_as_it_was_first_kept(tmp_path: Path) -> None:
     Requests(lake).keep("a", b'{"x": 1}\n')
     Requests(lake).keep("a", b'{"x": 2}')
     assert Requests(lake).recall("a") == b'{"x": 1}'
+
+
+def test_a_picture_is_recalled_while_its_artifact_is_there_and_sound(tmp_path: Path) -> None:
+    lake = create_lake(tmp_path / "lake")
+    pixels = stream(1, "picture").integers(0, 256, (32, 48, 3), dtype=np.uint8)
+    assert Requests(lake).recall_picture("a") is None
+    for _ in range(2):
+        Requests(lake).keep_picture("a", pixels)
+        (artifact,) = (path for path in (lake.root / "artifacts").rglob("*") if path.is_file())
+        assert np.array_equal(Requests(lake).recall_picture("a"), pixels)  # type: ignore[arg-type]
+        artifact.unlink()  # as `gc` may
+        assert Requests(lake).recall_picture("a") is None
 
 
 def test_nothing_is_lost_to_a_kill(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from aiohttp import web
 
+from schemas.records import Pixels
 from tasks.engines.chat import Usage
 
 GOOD: dict[str, dict[str, Any]] = {
@@ -68,6 +69,7 @@ class Nothing:
 
     def __init__(self) -> None:
         self.kept: dict[str, bytes] = {}
+        self.pictures: dict[str, Pixels] = {}
         self.usage: dict[str, Usage] = {}
 
     def recall(self, key: str) -> bytes | None:
@@ -75,6 +77,12 @@ class Nothing:
 
     def keep(self, key: str, reply: bytes) -> None:
         self.kept[key] = reply
+
+    def recall_picture(self, key: str) -> Pixels | None:
+        return self.pictures.get(key)
+
+    def keep_picture(self, key: str, pixels: Pixels) -> None:
+        self.pictures[key] = pixels
 
     def spent(self, item_id: str, usage: Usage) -> None:
         self.usage[item_id] = self.usage.get(item_id, Usage()).plus(usage)

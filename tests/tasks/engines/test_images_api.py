@@ -119,6 +119,17 @@ def test_the_same_edit_has_the_same_seed(server: Server) -> None:
     assert server.forms[0]["seed"] == server.forms[1]["seed"]
 
 
+def test_an_edit_that_was_answered_is_not_asked_for_again(server: Server) -> None:
+    asking = editor(server)
+    asked = [request(edit_id, photo(1)) for edit_id in "ab"]
+    first, again = asking.edit(asked[:1]), asking.edit(asked)
+    assert np.array_equal(first[0], again[0])  # type: ignore[arg-type]
+    assert len(server.forms) == 2  # one each
+    assert asking.memory.usage == {"a": Usage(1), "b": Usage(1)}  # type: ignore[attr-defined]
+    asking.edit([request("a", photo(2))])  # another photo, another question
+    assert len(server.forms) == 3
+
+
 def test_other_models_are_told_their_own_guidance(server: Server) -> None:
     editor(server, model="black-forest-labs/FLUX.1-Kontext-dev", guidance=2.5).edit([request("a", photo(1))])
     assert server.forms[0]["guidance_scale"] == "2.5"
