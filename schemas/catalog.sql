@@ -270,12 +270,14 @@ CREATE VIEW scores AS
 SELECT all_scores.* FROM all_scores
 SEMI JOIN settings_now ON stage = 'score' AND settings_now.fingerprint = all_scores.fingerprint;
 
--- What a filter set is asked about: every accepted quadruplet with its scores, null where it has none yet, and with how
--- many people would keep or drop it.
+-- What a filter set is asked about: every accepted quadruplet with its scores, null where it has none yet, with how many
+-- people would keep or drop it, and with its target's cluster and family, null where nothing is like it.
 CREATE VIEW samples AS
 SELECT q.*, s.* EXCLUDE (quadruplet_id, fingerprint, run_id, "at"), coalesce(p.keeps, 0) AS keeps,
-       coalesce(p.drops, 0) AS drops
+       coalesce(p.drops, 0) AS drops, c.cluster_id, c.family_id
 FROM quadruplets q LEFT JOIN scores s USING (quadruplet_id)
+LEFT JOIN (SELECT image_id, any_value(cluster_id) AS cluster_id, any_value(family_id) AS family_id FROM clustered
+           GROUP BY image_id) c ON c.image_id = q.target_id
 LEFT JOIN reviewed p ON p.kind = 'sample' AND p.item_id = q.quadruplet_id WHERE q.accepted;
 
 -- What is published, less the benchmark reserve.
