@@ -23,6 +23,7 @@ from schemas.settings import load_settings
 from tasks import catalog, ledger
 from tasks.clusters import changed_clusters
 from tasks.fingerprints import fingerprints
+from tasks.fold import fold
 from tasks.lake import create_lake
 from tasks.ledger import Row
 from tasks.listing import Listed, changes, list_photos
@@ -66,6 +67,7 @@ def build(
             ):
                 record_listing(context, plan, listed, complete=limit is None)
                 four_stages(context, plan, runner, prepare, listed, steps)
+            fold(the_lake)
             status = "finished"
         finally:
             finish_run(context.lake, context.run_id, status, steps)

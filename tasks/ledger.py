@@ -20,6 +20,9 @@ from tasks.lake import Lake, put
 
 Row = dict[str, Any]
 
+FOLDED = "-folded-"  # in the name of a folded file
+STANDS_FOR = b"stands for"  # in a folded file's metadata: the names of the files that it was made of
+
 
 def answered(item_id: str, **columns: Any) -> Row:
     """Return the row of an answer."""
@@ -54,8 +57,24 @@ def write(lake: Lake, stage: str, run_id: str, name: str, rows: Sequence[Row]) -
 
 
 def files(lake: Lake, stage: str) -> list[Path]:
-    """Return the stage's ledger files, oldest run first."""
+    """Return the stage's ledger files, oldest run first, without those that a folded one stands for."""
+    found = all_files(lake, stage)
+    folded = {name for file in found if FOLDED in file.name for name in _stands_for(file)}
+    return [file for file in found if file.name not in folded]
+
+
+def all_files(lake: Lake, stage: str) -> list[Path]:
+    """Return the stage's ledger files, oldest run first, with those that a folded one stands for (`tasks.fold`)."""
     return sorted((lake.root / "ledger" / stage).glob("[0-9]*-*.parquet"))
+
+
+def _stands_for(file: Path) -> list[str]:
+    """Return the names of the files that were folded into this one; of a damaged one, none."""
+    try:
+        names: list[str] = json.loads(pq.read_metadata(file).metadata[STANDS_FOR])
+    except (pa.ArrowException, OSError):
+        return []
+    return names
 
 
 def read_all(lake: Lake, stage: str) -> list[Row]:

@@ -69,12 +69,12 @@ def test_a_set_is_tried_put_in_force_published_and_lifted(
     assert large
     assert text
 
-    before = files(lake)
+    there = files(lake)
     assert run(monkeypatch, "curate", *at, "--filters", str(mine), "--dry-run") == 0
     tried = printed(capsys)
     assert tried["newly_dropped"] == {"large": len(large), "text": len(text)}
     assert [rule["unknown"] for rule in tried["rules"]] == [0, 0, len(everything)]
-    assert files(lake) == before
+    assert files(lake) == there
     assert asked(lake, "FROM dropped") == []
 
     assert run(monkeypatch, "curate", *at, "--filters", str(mine)) == 0

@@ -179,8 +179,8 @@ def test_a_photo_that_bridges_two_clusters_leaks_by_its_cluster(copied: Built) -
         bridged = {row["quadruplet_id"] for row in catalog.rows(connection, sql, [other["photo"]])}
         assert bridged <= {row["quadruplet_id"] for row in after}
         sql = "SELECT DISTINCT target_id, cluster_id FROM samples WHERE cluster_id IS NOT NULL ORDER BY 1"
-        photos = sorted([held["photo"], other["photo"]])
-        assert catalog.rows(connection, sql) == [{"target_id": one, "cluster_id": "bridged"} for one in photos]
+        both = sorted([held["photo"], other["photo"]])
+        assert catalog.rows(connection, sql) == [{"target_id": one, "cluster_id": "bridged"} for one in both]
 
 
 def test_nothing_is_published_past_a_benchmark_that_cannot_be_read(copied: Built) -> None:
