@@ -26,13 +26,15 @@ from tasks.manifests import Manifest, sound_benchmarks, sound_manifests
 
 SCHEMA_FOLDER = Path(__file__).parents[1] / "schemas"
 SQL = (SCHEMA_FOLDER / "catalog.sql").read_text()
+CURATION = (SCHEMA_FOLDER / "curation.sql").read_text()
 QUESTIONS = (SCHEMA_FOLDER / "questions.sql").read_text()
 
 NOW = pa.schema([("stage", pa.string()), ("fingerprint", pa.string())])
 UNREADABLE = ("its ledger cannot be read", "`omnirefiner rebuild` names the damaged file: restore it")
 SPILL = "10GB"  # that a question may take of the disk
 LOCKED = {"enable_external_access": "false", "lock_configuration": "true", "max_temp_directory_size": SPILL}
-KEPT = ("quadruplets", "scores")  # views that the snapshot keeps as tables, to be found by quadruplet at once
+# Views over views that most questions go through: where they are kept as tables, they are worked out once.
+KEPT = ("quadruplets", "scores", "reviewed")
 
 CUTS = pa.schema([(name, pa.float32()) for name in (
     "same_product", "style", "viewpoint", "judged", "overlap", "alike", "exact", "unlike"
@@ -85,6 +87,7 @@ def plan_of_run(lake: Lake, run: Row) -> duckdb.DuckDBPyConnection:
     """
     curation = filters.curation(lake)
     connection = plan(lake, *_of_run(run, curation))
+    keep(connection)
     if curation and curation.filters:
         _lay_rules(connection, curation)
         _table(connection, "dropped", filters.dropped(connection, curation.filters))
@@ -99,7 +102,6 @@ def rebuild(lake: Lake) -> None:
     try:
         with _written(temporary) as connection:
             _lay(connection, lake, fingerprints, settings, list(sound_manifests(lake)), copy=True)
-            _keep(connection)
             read = [dict(zip(FILES.names, (stage, *files_in(lake, stage)), strict=True)) for stage in SCHEMAS]
             _table(connection, "ledger_files", pa.Table.from_pylist(read, schema=FILES))
         if curation and curation.filters:
@@ -229,16 +231,21 @@ def _lay(
     _table(connection, "dropped", DROPPED.empty_table())
     connection.execute(SQL)
     if copy:
+        keep(connection, ["quadruplets"])  # before more is laid over it
+    connection.execute(CURATION)
+    if copy:
+        keep(connection, [view for view in KEPT if view != "quadruplets"])
         connection.execute(QUESTIONS)
+        for view in ("quadruplets", "scores"):
+            connection.execute(f"CREATE INDEX {view}_by_id ON {view} (quadruplet_id)")
 
 
-def _keep(connection: duckdb.DuckDBPyConnection) -> None:
-    """Make tables of views that are asked by quadruplet: a view over views would be worked out for each question."""
-    for view in KEPT:
-        connection.execute(f"CREATE TABLE kept AS FROM {view} ORDER BY quadruplet_id")
+def keep(connection: duckdb.DuckDBPyConnection, views: Sequence[str] = KEPT) -> None:
+    """Make tables of views, as they are now: what is asked of them next is not worked out again."""
+    for view in views:
+        connection.execute(f"CREATE TABLE kept AS FROM {view}")
         connection.execute(f"DROP VIEW {view}")
         connection.execute(f"ALTER TABLE kept RENAME TO {view}")
-        connection.execute(f"CREATE INDEX {view}_by_id ON {view} (quadruplet_id)")
 
 
 def _lay_rules(connection: duckdb.DuckDBPyConnection, curation: Curation) -> None:
