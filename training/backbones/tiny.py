@@ -152,7 +152,8 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, said: Tensor, turns: Turns) -> Tensor:
         """Return tokens like `x` (B, N, D), at a level told by `said` (B, D)."""
-        shift, scale, gate, shift2, scale2, gate2 = self.modulation(F.silu(said))[:, None].chunk(6, dim=-1)
+        norms: Tensor = self.modulation(F.silu(said))
+        shift, scale, gate, shift2, scale2, gate2 = norms[:, None].chunk(6, dim=-1)  # (B, 1, D) each
         qkv = self.qkv(self.norm(x) * (1 + scale) + shift)
         q, k, v = qkv.view(*x.shape[:2], 3, self.heads, -1).permute(2, 0, 3, 1, 4)  # (B, H, N, d) each
         q, k = turned(self.norm_q(q), turns), turned(self.norm_k(k), turns)
