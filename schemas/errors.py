@@ -47,3 +47,7 @@ class StageStopped(ProjectError):
 
 class Interrupted(BaseException):
     """A signal to stop. No KeyboardInterrupt, for which Typer has an ending of its own."""
+
+
+class DataError(ProjectError):
+    """Training data that is missing, too little, or damaged in too many places."""

@@ -1,11 +1,38 @@
-"""The settings of training, beside those of building data: what learns, and of what size."""
+"""One typed model of the settings of a training run; `--set section.key=value` goes on top of these defaults."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from schemas.assignments import validated
 from schemas.records import Record
+
+
+class Data(Record):
+    """Which samples make a batch, and how they are cropped and read."""
+
+    size: Annotated[int, Field(ge=64, le=2048, multiple_of=32)] = 512  # px: a crop holds about size x size
+    batch: Annotated[int, Field(ge=1, le=65536)] = 8  # samples of a global batch, over all processes
+    crop: Literal["focus", "whole"] = "focus"  # of input and target: round the mask, or all of it
+    margin: tuple[Annotated[float, Field(ge=0, le=4)], Annotated[float, Field(ge=0, le=4)]] = (0.25, 1.0)
+    # about the mask, of its longer side: each sample draws its own from this range, and with it its crop's place
+    reference: Literal["place", "whole"] = "place"  # round what shows the masked region, or all of it
+    edit: Literal["pasted", "raw"] = "pasted"  # the input: pasted back within the mask, or as the editor left it
+    window: Annotated[int, Field(ge=1)] = (
+        4096  # samples that are shuffled among each other, shards being shuffled first
+    )
+    workers: Annotated[int, Field(ge=0, le=256)] = 2  # processes that decode, for each process that trains; 0: a thread
+    prefetch: Annotated[int, Field(ge=1, le=64)] = 2  # batches decoded ahead
+    digests: bool = True  # each part is held against its digest as it is read
+    most_damaged: Annotated[int, Field(ge=0)] = 16  # samples that may be replaced in a process before it stops
+
+    @model_validator(mode="after")
+    def _rising(self) -> Self:
+        if self.margin[0] > self.margin[1]:
+            raise ValueError("margin must be [low, high] with low <= high")
+        return self
 
 
 class Tiny(Record):
@@ -26,3 +53,16 @@ class Tiny(Record):
         if self.autoencoder and self.patch % 8:
             raise ValueError("with an autoencoder, whose cells span 8 px, patch must be a multiple of 8")
         return self
+
+
+class Training(Record):
+    """All settings of a training run. Frozen, and validated before any work."""
+
+    seed: int = 0
+    data: Data = Data()
+    tiny: Tiny = Tiny()
+
+
+def load_training(assignments: Sequence[str] = ()) -> Training:
+    """Return the defaults with `key=value`s on top. Raises SettingsError naming the wrong key or value."""
+    return validated(Training, {}, assignments, None)
