@@ -51,3 +51,7 @@ class Interrupted(BaseException):
 
 class DataError(ProjectError):
     """Training data that is missing, too little, or damaged in too many places."""
+
+
+class WeightsError(ProjectError):
+    """A model's weights that are missing, damaged, or another model's."""

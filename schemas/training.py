@@ -55,12 +55,43 @@ class Tiny(Record):
         return self
 
 
+class Pretrained(Record):
+    """A pipeline of diffusers: what learns is its transformer."""
+
+    model: str  # a folder, or a name on the hub, downloaded before
+    revision: str | None = None
+    dtype: Literal["bfloat16", "float16", "float32"] = "bfloat16"  # of the weights
+    guidance: Annotated[float, Field(ge=0)] | None = None  # that a distilled transformer is told; ImageCritic: 3.5
+
+
+class Kontext(Pretrained):
+    """FLUX.1-Kontext, as in the paper's figure."""
+
+    model: str = "black-forest-labs/FLUX.1-Kontext-dev"
+    guidance: Annotated[float, Field(ge=0)] | None = 3.5
+
+
+class QwenImageEdit(Pretrained):
+    """Qwen-Image-Edit, which knows several pictures, and whose text encoder sees them."""
+
+    model: str = "Qwen/Qwen-Image-Edit-2511"
+
+
+class Klein(Pretrained):
+    """FLUX.2-klein, which knows several pictures; the base model, which is not distilled."""
+
+    model: str = "black-forest-labs/FLUX.2-klein-base-4B"
+
+
 class Training(Record):
     """All settings of a training run. Frozen, and validated before any work."""
 
     seed: int = 0
     data: Data = Data()
     tiny: Tiny = Tiny()
+    flux_kontext: Kontext = Kontext()
+    qwen_image_edit: QwenImageEdit = QwenImageEdit()
+    flux2_klein: Klein = Klein()
 
 
 def load_training(assignments: Sequence[str] = ()) -> Training:

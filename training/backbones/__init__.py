@@ -34,8 +34,12 @@ class Backbone(Protocol):
     def decode(self, latents: Tensor) -> Tensor:
         """Return pictures, float32 (B, 3, H, W), 0..1, of latents. No gradient."""
 
-    def prompt(self, instructions: Sequence[str]) -> Text:
-        """Return what the transformer is told of instructions, a row each. No gradient."""
+    def prompt(self, instructions: Sequence[str], pictures: Sequence[Tensor] = ()) -> Text:
+        """Return what the transformer is told of instructions, a row each. No gradient.
+
+        `pictures` are the draft and, where there is one, the reference, float32 (B, 3, H, W), 0..1, for a text encoder
+        that sees: Qwen's. The others do not look at them.
+        """
 
     def velocity(self, noisy: Tensor, input: Tensor, reference: Tensor | None, text: Text, sigma: Tensor) -> Tensor:
         """Return the velocity, like `noisy`, at levels (B,), given the latents of draft and reference.

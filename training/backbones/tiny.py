@@ -20,6 +20,7 @@ from schemas.ids import sha256
 from schemas.training import Tiny
 from tasks.engines.autoencoder import LATENT_STRIDE, decode, encode, load_autoencoder
 from training.backbones import Text
+from training.backbones.tokens import grid, patches, unpatch
 
 LEAST = 0.05  # sigma that is divided by: below it, what is left of an error would outweigh all others
 CHANNELS = 32  # of the autoencoder's latents
@@ -59,7 +60,7 @@ class TinyBackbone:
         pictures = [decode(weights, one.permute(1, 2, 0).float().cpu().numpy()) for one in latents]
         return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).contiguous().to(latents.device)
 
-    def prompt(self, instructions: Sequence[str]) -> Text:
+    def prompt(self, instructions: Sequence[str], pictures: Sequence[Tensor] = ()) -> Text:
         """Return the numbers of the instructions' words, hashed: int64 (B, length), 0 where there is none."""
         rows = [[self._number(word) for word in re.findall(r"\w+", one.lower())] for one in instructions]
         length = self.settings.length
@@ -162,22 +163,6 @@ class Block(nn.Module):
         wide = F.gelu(self.up(self.norm(x) * (1 + scale2) + shift2), approximate="tanh")
         fed: Tensor = self.down(wide)
         return x + (1 + gate2) * fed
-
-
-def patches(latents: Tensor, patch: int) -> Tensor:
-    """Return tokens (B, h/p w/p, C p p) of latents (B, C, h, w)."""
-    return F.pixel_unshuffle(latents, patch).flatten(2).transpose(1, 2)
-
-
-def unpatch(tokens: Tensor, height: int, width: int, patch: int) -> Tensor:
-    """Return latents (B, C, height p, width p) of tokens (B, height width, C p p)."""
-    return F.pixel_shuffle(tokens.transpose(1, 2).reshape(len(tokens), -1, height, width), patch)
-
-
-def grid(kind: int, height: int, width: int) -> Tensor:
-    """Return position ids [kind, h, w], float32 (height width, 3)."""
-    down, across = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
-    return torch.stack([torch.full_like(down, kind), down, across], dim=-1).flatten(0, 1).float()
 
 
 def waves(sigma: Tensor, width: int) -> Tensor:
