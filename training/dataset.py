@@ -9,9 +9,9 @@ divide each batch. So a run that goes on from a state, at whatever world size, g
 """
 
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +31,7 @@ from tasks.manifests import read_manifest
 from tasks.pack import INDEX
 from tasks.photos import bucket
 from training.decode import Order, Piece, Sample, rows_in, slot_bytes
+from training.focus import Place
 from training.plan import Layout, Plan, planned
 from training.raw import raw_edits
 from training.stored import Store
@@ -73,8 +74,8 @@ class Split:
     """A version's samples of one split group, as its indexes list them.
 
     `index` has the columns of a shard's index, without the samples that deletion vectors name, and `shard`, the number
-    of the sample's shard among `shards` (their paths within the lake). `places`, where they were looked up
-    (training.places), say by key where the reference shows the region: left, top, right, bottom, relative.
+    of the sample's shard among `shards` (their paths within the lake). `places` (N, 5) float32, where they were looked
+    up (training.places), say where the references show the regions: left, top, right, bottom, relative, and if found.
     """
 
     root: str
@@ -83,7 +84,7 @@ class Split:
     content: str
     shards: tuple[str, ...]
     index: pa.Table
-    places: Mapping[str, tuple[float, float, float, float]] | None = None
+    places: NDArray[np.float32] | None = None
 
     @property
     def samples(self) -> int:
@@ -123,6 +124,28 @@ def open_split(root: str | Path, version: str, split_group: str) -> Split:
         content=digest(manifest["content"], split_group),
         shards=tuple(f"shards/{entry['sha256']}.tar" for entry in entries),
         index=pa.concat_tables(tables).combine_chunks(),
+    )
+
+
+def sample_at(split: Split, number: int) -> Sample:
+    """Return where the parts of a sample lie, by its number in the index."""
+    row = split.index.slice(number, 1).to_pylist()[0]
+
+    def piece(part: str) -> Piece:
+        return Piece(split.shards[row["shard"]], *(row[f"{part}.{what}"] for what in ("offset", "size", "sha256")))
+
+    place = None
+    if split.places is not None:
+        left, top, right, bottom, found = split.places[number].tolist()
+        place = Place(left, top, right, bottom, bool(found))
+    return Sample(
+        key=row["key"],
+        input=piece("input.webp"),
+        about=piece("json"),
+        mask=piece("mask.png"),
+        reference=piece("reference.jpg"),
+        target=piece("target.webp"),
+        place=place,
     )
 
 
@@ -283,22 +306,11 @@ class _Loader:
         size = self.sizes[batch.aspect]
         return Order(number, row, slice.slot, len(slice.samples), size, batch.epoch, self._sample(slice.samples[row]))
 
-    def _sample(self, place: int) -> Sample:
-        row = self.split.index.slice(place, 1).to_pylist()[0]
-        shard, key = self.split.shards[row["shard"]], row["key"]
-
-        def piece(part: str) -> Piece:
-            return Piece(shard, row[f"{part}.offset"], row[f"{part}.size"], row[f"{part}.sha256"])
-
-        return Sample(
-            key=key,
-            input=piece("input.webp") if self.raw is None else self.raw[key],
-            about=piece("json"),
-            mask=piece("mask.png"),
-            reference=piece("reference.jpg"),
-            target=piece("target.webp"),
-            place=self.split.places[key] if self.split.places and self.data.reference == "place" else None,
-        )
+    def _sample(self, row: int) -> Sample:
+        sample = sample_at(self.split, row)
+        if self.raw is not None:
+            sample = replace(sample, input=self.raw[sample.key])
+        return sample if self.data.reference == "place" else replace(sample, place=None)
 
     def _key(self, place: int) -> str:
         return str(self.split.index["key"][place].as_py())

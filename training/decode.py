@@ -25,7 +25,7 @@ from schemas.ids import sha256, stream
 from schemas.records import Mask, Pixels
 from schemas.training import Data
 from tasks.codecs import MOST_PIXELS, MOST_SCANS, START_OF_SCAN
-from training.focus import Box, all_of, alongside, around, cut, cut_mask, focus, whole
+from training.focus import Box, Place, all_of, alongside, around, cut, cut_mask, focus, holding, whole
 from training.stored import Store
 
 PICTURES = 3  # of a sample, beside its mask: input, target, reference
@@ -54,7 +54,7 @@ class Sample:
     mask: Piece
     reference: Piece
     target: Piece
-    place: tuple[float, float, float, float] | None  # left, top, right, bottom, relative
+    place: Place | None
 
 
 @dataclass(frozen=True)
@@ -188,21 +188,23 @@ def fill(rows: Rows, order: Order, parts: dict[str, bytes], data: Data, seed: in
 
 def crops(mask: Mask, reference: Pixels, order: Order, data: Data, seed: int) -> tuple[Box, Box]:
     """Return the crop of input and target, and that of the reference: chance is the sample's own in each epoch."""
-    (height, width), (there_height, there_width) = mask.shape, reference.shape[:2]
+    height, width = mask.shape
     aspect = order.size[0] / order.size[1]
-    thing = around(mask)
-    if data.crop == "whole" or thing is None:
-        crop, thing = whole(width, height, aspect), thing if data.crop == "focus" else None
+    thing = around(mask) if data.crop == "focus" else None
+    if thing is None:
+        crop = whole(width, height, aspect)
     else:
         chance = stream(seed, "crop", order.sample.key, order.epoch).random(3)
         margin = data.margin[0] + (data.margin[1] - data.margin[0]) * float(chance[0])
         shift = (2 * float(chance[1]) - 1, 2 * float(chance[2]) - 1)
         crop = focus(thing, (width, height), order.size, margin, shift)
-    if data.reference == "whole" or order.sample.place is None:
-        return crop, all_of(there_width, there_height, aspect)
-    left, top, right, bottom = order.sample.place
-    place = Box(left * there_width, top * there_height, (right - left) * there_width, (bottom - top) * there_height)
-    return crop, alongside(crop, thing or crop, place, (there_width, there_height))
+    there = reference.shape[1], reference.shape[0]
+    place = order.sample.place
+    if place is None:
+        return crop, all_of(*there, aspect)
+    if place.found and thing is not None:
+        return crop, alongside(crop, thing, place.box(*there), there)
+    return crop, holding(place.box(*there), crop, there)
 
 
 def decode(data: bytes) -> Pixels:

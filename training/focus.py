@@ -31,6 +31,25 @@ class Box:
         return self.left + self.width / 2, self.top + self.height / 2
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where a reference shows the masked region, relative to its width and height.
+
+    Not `found`: what matches does not say, and it is the whole product's box.
+    """
+
+    left: float
+    top: float
+    right: float
+    bottom: float
+    found: bool
+
+    def box(self, width: int, height: int) -> Box:
+        """Return the place in px of a picture, at least one px large."""
+        sides = max(1.0, (self.right - self.left) * width), max(1.0, (self.bottom - self.top) * height)
+        return Box(self.left * width, self.top * height, *sides)
+
+
 def around(mask: Mask) -> Box | None:
     """Return the least box that holds all of a mask (H, W); None where it is empty."""
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
@@ -69,16 +88,24 @@ def focus(thing: Box, size: tuple[int, int], crop: tuple[int, int], margin: floa
 
 
 def alongside(crop: Box, thing: Box, place: Box, size: tuple[int, int]) -> Box:
-    """Return the reference's box that shows `place` as large as `crop` shows the thing.
+    """Return the box of a reference of `size` (width, height) that shows `place` as large as `crop` shows the thing.
 
-    `size` is the reference's (width, height). The box is at most as large as all of the reference needs.
+    A place that is turned or foreshortened is still seen whole.
     """
     scale = sqrt((place.width * place.height) / (thing.width * thing.height))
-    width, height = crop.width * scale, crop.height * scale
-    least = max(1.0, place.width / width, place.height / height)  # a turned or foreshortened thing is still seen whole
-    most = all_of(*size, crop.width / crop.height)
-    width, height = min(width * least, most.width), min(height * least, most.height)
-    return _within(_about(place.centre, width, height), size)
+    return _beside(place, max(crop.width * scale, place.width), max(crop.height * scale, place.height), crop, size)
+
+
+def holding(place: Box, crop: Box, size: tuple[int, int]) -> Box:
+    """Return the least box of the crop's aspect that holds a place of a reference of `size` (width, height)."""
+    return _beside(place, place.width, place.height, crop, size)
+
+
+def _beside(place: Box, width: float, height: float, crop: Box, size: tuple[int, int]) -> Box:
+    """Return a box about a place, at least so wide and high, but no larger than all of the picture needs."""
+    aspect = crop.width / crop.height
+    height = min(max(height, width / aspect), all_of(*size, aspect).height)
+    return _within(_about(place.centre, height * aspect, height), size)
 
 
 def cut(picture: Pixels, box: Box, size: tuple[int, int]) -> Pixels:

@@ -19,8 +19,8 @@ def raw_edits(store: Store, version: str, samples: pa.Table) -> Mapping[str, Pie
     """
     if store.local is None:
         raise DataError(
-            f"lake {store.root}: raw edits are found through its catalogue, which is read on a local disk only; copy the "
-            "lake, or set data.edit to 'pasted'"
+            f"lake {store.root}: raw edits are found through its catalogue, which is read on a local disk only; "
+            "copy the lake, or set data.edit to 'pasted'"
         )
     lake = open_lake(store.local)
     with catalog.read(lake) as connection:
@@ -34,8 +34,8 @@ def raw_edits(store: Store, version: str, samples: pa.Table) -> Mapping[str, Pie
         path = digest and lake.artifact(digest, "webp")
         if not path or not path.is_file():
             raise DataError(
-                f"version '{version}': the raw edit of {sample['key']} is not in the lake; take the lake that built the "
-                "version, or set data.edit to 'pasted'"
+                f"version '{version}': the raw edit of {sample['key']} is not in the lake; take the lake that built "
+                "the version, or set data.edit to 'pasted'"
             )
         pieces[sample["key"]] = Piece(str(path.relative_to(lake.root)), 0, -1, str(digest))
     return pieces
