@@ -47,3 +47,11 @@ class StageStopped(ProjectError):
 
 class Interrupted(BaseException):
     """A signal to stop. No KeyboardInterrupt, for which Typer has an ending of its own."""
+
+
+class DataError(ProjectError):
+    """Training data that is missing, too little, or damaged in too many places."""
+
+
+class WeightsError(ProjectError):
+    """A model's weights that are missing, damaged, or another model's."""

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
+from schemas.assignments import keys_of, validated
 from schemas.errors import SettingsError
 from schemas.records import Record, Unit
 
@@ -245,19 +246,7 @@ def load_settings(profile: str = "embedded", assignments: Sequence[str] = ()) ->
 
     Raises SettingsError naming the wrong key or value and the nearest right one.
     """
-    return _validated(_read_profile(profile), assignments, profile)
-
-
-def _validated(values: dict[str, Any], assignments: Sequence[str], profile: str) -> Settings:
-    for assignment in assignments:
-        key, sign, text = assignment.partition("=")
-        if not sign:
-            raise SettingsError(f"--set {assignment}: no '='; write it as --set key=value, as in --set run.workers=4")
-        _assign(values, key.strip(), _parse(text.strip()))
-    try:
-        return Settings.model_validate(values)
-    except ValidationError as error:
-        raise SettingsError(_explain(error, profile)) from None
+    return validated(Settings, _read_profile(profile), assignments, profile)
 
 
 def with_assignments(settings: Settings, assignments: Sequence[str], sections: Sequence[str]) -> Settings:
@@ -268,18 +257,12 @@ def with_assignments(settings: Settings, assignments: Sequence[str], sections: S
                 f"--set {assignment}: only settings of {' and '.join(sections)} can be set here; "
                 "the others were those of the build"
             )
-    return _validated(settings.model_dump(mode="json"), assignments, "of the newest run")
+    return validated(Settings, settings.model_dump(mode="json"), assignments, "of the newest run")
 
 
-def setting_keys(model: type[Record] = Settings, prefix: str = "") -> list[str]:
+def setting_keys() -> list[str]:
     """Return every dotted key that `--set` takes."""
-    keys: list[str] = []
-    for name, field in model.model_fields.items():
-        if isinstance(field.annotation, type) and issubclass(field.annotation, Record):
-            keys += setting_keys(field.annotation, f"{prefix}{name}.")
-        else:
-            keys.append(prefix + name)
-    return keys
+    return keys_of(Settings)
 
 
 def _read_profile(profile: str) -> dict[str, Any]:
@@ -298,41 +281,3 @@ def _read_profile(profile: str) -> dict[str, Any]:
         raise SettingsError(
             f"profile {path}: cannot be read ({error}); mend the file or choose another profile"
         ) from None
-
-
-def _parse(text: str) -> Any:
-    """Read a value as TOML does; a bare word is a string."""
-    try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        return text
-
-
-def _assign(values: dict[str, Any], key: str, value: Any) -> None:
-    known = setting_keys()
-    if key not in known:
-        raise SettingsError(f"--set {key}: no such setting; {_nearest(key, known)}")
-    *sections, last = key.split(".")
-    for section in sections:
-        inner = values.setdefault(section, {})
-        if not isinstance(inner, dict):
-            raise SettingsError(f"--set {key}: the profile has a value where the section '{section}' belongs; mend it")
-        values = inner
-    values[last] = value
-
-
-def _nearest(key: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
-    if not near:  # the section may be right or missing: compare last parts
-        by_last = {k.rsplit(".", 1)[-1]: k for k in known}
-        near = [by_last[k] for k in difflib.get_close_matches(key.rsplit(".", 1)[-1], by_last, n=1, cutoff=0.5)]
-    return f"did you mean '{near[0]}'?" if near else f"there are: {', '.join(known)}"
-
-
-def _explain(error: ValidationError, profile: str) -> str:
-    first = error.errors()[0]
-    key = ".".join(str(part) for part in first["loc"])
-    if first["type"] == "extra_forbidden":
-        return f"profile '{profile}', {key}: no such setting; {_nearest(key, setting_keys())}"
-    given = "" if isinstance(first["input"], dict) else f" (given: {first['input']!r})"
-    return f"setting {key}: {first['msg']}{given}; mend it in the profile '{profile}' or with --set"

@@ -1,0 +1,99 @@
+"""One typed model of the settings of a training run; `--set section.key=value` goes on top of these defaults."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from schemas.assignments import validated
+from schemas.records import Record
+
+
+class Data(Record):
+    """Which samples make a batch, and how they are cropped and read."""
+
+    size: Annotated[int, Field(ge=64, le=2048, multiple_of=32)] = 512  # px: a crop holds about size x size
+    batch: Annotated[int, Field(ge=1, le=65536)] = 8  # samples of a global batch, over all processes
+    crop: Literal["focus", "whole"] = "focus"  # of input and target: round the mask, or all of it
+    margin: tuple[Annotated[float, Field(ge=0, le=4)], Annotated[float, Field(ge=0, le=4)]] = (0.25, 1.0)
+    # about the mask, of its longer side: each sample draws its own from this range, and with it its crop's place
+    reference: Literal["place", "whole"] = "place"  # round what shows the masked region, or all of it
+    edit: Literal["pasted", "raw"] = "pasted"  # the input: pasted back within the mask, or as the editor left it
+    window: Annotated[int, Field(ge=1)] = (
+        4096  # samples that are shuffled among each other, shards being shuffled first
+    )
+    workers: Annotated[int, Field(ge=0, le=256)] = 2  # processes that decode, for each process that trains; 0: a thread
+    prefetch: Annotated[int, Field(ge=1, le=64)] = 2  # batches decoded ahead
+    digests: bool = True  # each part is held against its digest as it is read
+    most_damaged: Annotated[int, Field(ge=0)] = 16  # samples that may be replaced in a process before it stops
+
+    @model_validator(mode="after")
+    def _rising(self) -> Self:
+        if self.margin[0] > self.margin[1]:
+            raise ValueError("margin must be [low, high] with low <= high")
+        return self
+
+
+class Tiny(Record):
+    """The backbone that is trained from scratch, on a CPU."""
+
+    autoencoder: Path | None = None  # weights of FLUX.2's tiny autoencoder (taef2.safetensors); without them: pixels
+    patch: Annotated[int, Field(ge=2, le=64)] = 8  # px a token's side spans; with an autoencoder a multiple of 8
+    width: Annotated[int, Field(ge=16, le=2048)] = 192
+    depth: Annotated[int, Field(ge=1, le=64)] = 6
+    heads: Annotated[int, Field(ge=1, le=64)] = 6
+    words: Annotated[int, Field(ge=16)] = 4096  # rows of the table that words are hashed into
+    length: Annotated[int, Field(ge=1, le=512)] = 24  # words of an instruction that are read
+
+    @model_validator(mode="after")
+    def _divides(self) -> Self:
+        if self.width % self.heads or self.width // self.heads % 8:
+            raise ValueError("width must be heads times a multiple of 8")
+        if self.autoencoder and self.patch % 8:
+            raise ValueError("with an autoencoder, whose cells span 8 px, patch must be a multiple of 8")
+        return self
+
+
+class Pretrained(Record):
+    """A pipeline of diffusers: what learns is its transformer."""
+
+    model: str  # a folder, or a name on the hub, downloaded before
+    revision: str | None = None
+    dtype: Literal["bfloat16", "float16", "float32"] = "bfloat16"  # of the weights
+    guidance: Annotated[float, Field(ge=0)] | None = None  # that a distilled transformer is told; ImageCritic: 3.5
+
+
+class Kontext(Pretrained):
+    """FLUX.1-Kontext, as in the paper's figure."""
+
+    model: str = "black-forest-labs/FLUX.1-Kontext-dev"
+    guidance: Annotated[float, Field(ge=0)] | None = 3.5
+
+
+class QwenImageEdit(Pretrained):
+    """Qwen-Image-Edit, which knows several pictures, and whose text encoder sees them."""
+
+    model: str = "Qwen/Qwen-Image-Edit-2511"
+
+
+class Klein(Pretrained):
+    """FLUX.2-klein, which knows several pictures; the base model, which is not distilled."""
+
+    model: str = "black-forest-labs/FLUX.2-klein-base-4B"
+
+
+class Training(Record):
+    """All settings of a training run. Frozen, and validated before any work."""
+
+    seed: int = 0
+    data: Data = Data()
+    tiny: Tiny = Tiny()
+    flux_kontext: Kontext = Kontext()
+    qwen_image_edit: QwenImageEdit = QwenImageEdit()
+    flux2_klein: Klein = Klein()
+
+
+def load_training(assignments: Sequence[str] = ()) -> Training:
+    """Return the defaults with `key=value`s on top. Raises SettingsError naming the wrong key or value."""
+    return validated(Training, {}, assignments, None)

@@ -1,0 +1,196 @@
+"""The backbone `tiny`: a small transformer of Flux's shape, trained from scratch on a CPU.
+
+It works on the latents of the tiny autoencoder where its weights are given, on pixels where not. It need not learn to
+paint, only to look things up in the reference, and what can be known beforehand is built in: it answers by what to
+change in the draft; draft and reference are embedded alike and lie in one frame of coordinates, so that what matches
+is near.
+"""
+
+import math
+import re
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
+from torch.utils.checkpoint import checkpoint
+
+from schemas.ids import sha256
+from schemas.training import Tiny
+from tasks.engines.autoencoder import LATENT_STRIDE, decode, encode, load_autoencoder
+from training.backbones import Text
+from training.backbones.tokens import grid, patches, unpatch
+
+LEAST = 0.05  # sigma that is divided by: below it, what is left of an error would outweigh all others
+CHANNELS = 32  # of the autoencoder's latents
+SLOWEST = 0.01  # radians a token that the slowest channels turn by: pictures are some ten to thirty tokens wide
+
+Turns = tuple[Tensor, Tensor]  # cosines and sines, (N, d / 2), of the angles that a head's pairs of channels turn by
+
+
+class TinyBackbone:
+    """See `training.backbones.Backbone`. Raises EngineFailure where the autoencoder's weights cannot be read."""
+
+    name = "tiny"
+    lora_targets = ("qkv", "out", "up", "down")
+
+    def __init__(self, settings: Tiny) -> None:
+        self.settings = settings
+        self.autoencoder = load_autoencoder(settings.autoencoder) if settings.autoencoder else None
+        stride = LATENT_STRIDE if self.autoencoder else 1
+        self.multiple = settings.patch
+        self.transformer = TinyTransformer(settings, CHANNELS if self.autoencoder else 3, settings.patch // stride)
+
+    @torch.no_grad()
+    def encode(self, pictures: Tensor) -> Tensor:
+        """Return latents (B, 32, H/8, W/8), or without an autoencoder the pixels, -1..1 (B, 3, H, W)."""
+        if self.autoencoder is None:
+            return pictures * 2 - 1
+        weights = self.autoencoder
+        latents = [encode(weights, picture.permute(1, 2, 0).cpu().numpy()) for picture in pictures]
+        return torch.from_numpy(np.stack(latents)).permute(0, 3, 1, 2).contiguous().to(pictures.device)
+
+    @torch.no_grad()
+    def decode(self, latents: Tensor) -> Tensor:
+        """Return pictures, float32 (B, 3, H, W), 0..1."""
+        if self.autoencoder is None:
+            return ((latents + 1) / 2).clamp(0, 1)
+        weights = self.autoencoder
+        pictures = [decode(weights, one.permute(1, 2, 0).float().cpu().numpy()) for one in latents]
+        return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).contiguous().to(latents.device)
+
+    def prompt(self, instructions: Sequence[str], pictures: Sequence[Tensor] = ()) -> Text:
+        """Return the numbers of the instructions' words, hashed: int64 (B, length), 0 where there is none."""
+        rows = [[self._number(word) for word in re.findall(r"\w+", one.lower())] for one in instructions]
+        length = self.settings.length
+        tokens = torch.zeros(len(rows), length, dtype=torch.int64)
+        for at, row in enumerate(rows):
+            known = row[:length]
+            tokens[at, : len(known)] = torch.tensor(known, dtype=torch.int64)
+        device = self.transformer.head.weight.device
+        return Text(tokens.to(device))
+
+    def velocity(self, noisy: Tensor, input: Tensor, reference: Tensor | None, text: Text, sigma: Tensor) -> Tensor:
+        """Return the velocity, like `noisy`.
+
+        The transformer answers by what the clean picture differs from the draft: nothing, where the draft is right. An
+        untrained one answers nothing at all, and sampling gives back the draft. To answer with the velocity it would
+        have to let all the noise through, for which its tokens are too narrow (Li and He 2025, JiT).
+        """
+        level = sigma.view(-1, 1, 1, 1)
+        change: Tensor = self.transformer(noisy, input, reference, text, sigma)
+        return (noisy - input - change) / level.clamp(min=LEAST)
+
+    def _number(self, word: str) -> int:
+        return 1 + int(sha256(word.encode())[:8], 16) % (self.settings.words - 1)
+
+
+class TinyTransformer(nn.Module):
+    """Blocks of attention and feed-forward over text and image tokens alike, each normed by what sigma says."""
+
+    def __init__(self, settings: Tiny, channels: int, patch: int) -> None:
+        super().__init__()
+        width = settings.width
+        self.patch, self.axes = patch, _axes(width // settings.heads)
+        self.words = nn.Embedding(settings.words, width)
+        self.noise = nn.Linear(channels * patch**2, width)
+        self.picture = nn.Linear(channels * patch**2, width)  # draft and reference alike
+        self.kinds = nn.Parameter(torch.randn(4, width) * 0.1)  # text, noise, input, reference
+        self.level = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
+        self.blocks = nn.ModuleList(Block(width, settings.heads) for _ in range(settings.depth))
+        self.norm = nn.LayerNorm(width, elementwise_affine=False)
+        self.head = nn.Linear(width, channels * patch**2)
+        nn.init.zeros_(self.head.weight)  # untrained, it says nothing
+        nn.init.zeros_(self.head.bias)
+        self.gradient_checkpointing = False
+
+    def forward(self, noise: Tensor, input: Tensor, reference: Tensor | None, text: Text, sigma: Tensor) -> Tensor:
+        """Return what is to be added, like `noise` (B, C, h, w)."""
+        patch = self.patch
+        height, width = noise.shape[2] // patch, noise.shape[3] // patch
+        drafted = self.picture(patches(input, patch))
+        rows = [
+            self.words(text.tokens) + self.kinds[0],  # (B, L, D)
+            self.noise(patches(noise, patch)) + drafted + self.kinds[1],  # (B, h w / patch^2, D)
+            drafted + self.kinds[2],
+        ]
+        ids = [torch.zeros(text.tokens.shape[1], 3), grid(0, height, width), grid(1, height, width)]
+        if reference is not None:
+            rows.append(self.picture(patches(reference, patch)) + self.kinds[3])
+            down, across = reference.shape[2] // patch, reference.shape[3] // patch
+            scale = torch.tensor([1, height / down, width / across])  # both pictures span the same frame
+            ids.append(grid(2, down, across) * scale)
+        x = torch.cat(rows, dim=1)
+        turns = rotations(torch.cat(ids).to(x.device), self.axes)
+        said = self.level(waves(sigma, x.shape[-1]).to(x.dtype))  # (B, D)
+        for block in self.blocks:
+            if self.gradient_checkpointing and self.training:
+                x = checkpoint(block, x, said, turns, use_reentrant=False)
+            else:
+                x = block(x, said, turns)
+        start = text.tokens.shape[1]
+        answer = self.head(self.norm(x[:, start : start + height * width]))
+        return unpatch(answer, height, width, patch)
+
+
+class Block(nn.Module):
+    """Attention, then feed-forward, each on what adaptive norms make of the tokens (Peebles and Xie 2022, DiT)."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm = nn.LayerNorm(width, elementwise_affine=False)
+        self.modulation = nn.Linear(width, 6 * width)
+        nn.init.zeros_(self.modulation.weight)
+        nn.init.zeros_(self.modulation.bias)
+        self.qkv = nn.Linear(width, 3 * width)
+        self.norm_q = nn.RMSNorm(width // heads)
+        self.norm_k = nn.RMSNorm(width // heads)
+        self.out = nn.Linear(width, width)
+        self.up = nn.Linear(width, 4 * width)
+        self.down = nn.Linear(4 * width, width)
+
+    def forward(self, x: Tensor, said: Tensor, turns: Turns) -> Tensor:
+        """Return tokens like `x` (B, N, D), at a level told by `said` (B, D)."""
+        norms: Tensor = self.modulation(F.silu(said))
+        shift, scale, gate, shift2, scale2, gate2 = norms[:, None].chunk(6, dim=-1)  # (B, 1, D) each
+        qkv = self.qkv(self.norm(x) * (1 + scale) + shift)
+        q, k, v = qkv.view(*x.shape[:2], 3, self.heads, -1).permute(2, 0, 3, 1, 4)  # (B, H, N, d) each
+        q, k = turned(self.norm_q(q), turns), turned(self.norm_k(k), turns)
+        seen = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+        x = x + (1 + gate) * self.out(seen)
+        wide = F.gelu(self.up(self.norm(x) * (1 + scale2) + shift2), approximate="tanh")
+        fed: Tensor = self.down(wide)
+        return x + (1 + gate2) * fed
+
+
+def waves(sigma: Tensor, width: int) -> Tensor:
+    """Return levels (B,) as sines and cosines, float32 (B, width)."""
+    rates = 1000 * torch.exp(-math.log(10_000) * torch.arange(width // 2, device=sigma.device) / (width // 2))
+    angles = sigma.float()[:, None] * rates
+    return torch.cat([angles.cos(), angles.sin()], dim=-1)
+
+
+def rotations(ids: Tensor, axes: Sequence[int]) -> Turns:
+    """Return by what the channels of a head turn at position ids (N, 3)."""
+    parts = []
+    for axis, dim in enumerate(axes):
+        rates = SLOWEST ** (torch.arange(dim // 2, device=ids.device) / max(dim // 2 - 1, 1))
+        parts.append(ids[:, axis, None] * rates)
+    angles = torch.cat(parts, dim=-1)
+    return angles.cos(), angles.sin()
+
+
+def turned(x: Tensor, turns: Turns) -> Tensor:
+    """Return channels (B, H, N, d), whose first and second halves make pairs, turned."""
+    cos, sin = turns[0].to(x.dtype), turns[1].to(x.dtype)
+    one, other = x.chunk(2, dim=-1)
+    return torch.cat([one * cos - other * sin, one * sin + other * cos], dim=-1)
+
+
+def _axes(dim: int) -> tuple[int, int, int]:
+    """Share a head's channels among the three position ids, an even number each."""
+    first = dim // 4 // 2 * 2
+    rest = (dim - first) // 4 * 2
+    return dim - 2 * rest, rest, rest

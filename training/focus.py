@@ -1,0 +1,157 @@
+"""Crops: where a picture is looked at so that the masked region is seen well. Pure geometry, and the resampling.
+
+A crop is a box of pixels of one aspect. Input, target and mask share one; the reference has its own, at about the same
+scale of the thing shown. Nothing is mirrored: instructions say left and right, and letters would read backwards.
+"""
+
+from dataclasses import dataclass
+from math import sqrt
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from schemas.records import Mask, Pixels
+
+ZOOM = 2.0  # a crop is enlarged to at most this, however small the mask is: more adds no detail
+
+
+@dataclass(frozen=True)
+class Box:
+    """A box of a picture in px: left, top, width, height; it may stick out of the picture."""
+
+    left: float
+    top: float
+    width: float
+    height: float
+
+    @property
+    def centre(self) -> tuple[float, float]:
+        """Return the middle (x, y)."""
+        return self.left + self.width / 2, self.top + self.height / 2
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a reference shows the masked region, relative to its width and height.
+
+    Not `found`: what matches does not say, and it is the whole product's box.
+    """
+
+    left: float
+    top: float
+    right: float
+    bottom: float
+    found: bool
+
+    def box(self, width: int, height: int) -> Box:
+        """Return the place in px of a picture, at least one px large."""
+        sides = max(1.0, (self.right - self.left) * width), max(1.0, (self.bottom - self.top) * height)
+        return Box(self.left * width, self.top * height, *sides)
+
+
+def around(mask: Mask) -> Box | None:
+    """Return the least box that holds all of a mask (H, W); None where it is empty."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if not len(rows):
+        return None
+    left, top = int(columns[0]), int(rows[0])
+    return Box(left, top, int(columns[-1]) + 1 - left, int(rows[-1]) + 1 - top)
+
+
+def whole(width: int, height: int, aspect: float) -> Box:
+    """Return the largest box of an aspect (width / height) within a picture, in its middle."""
+    side = min(width / aspect, height)
+    return _about((width / 2, height / 2), side * aspect, side)
+
+
+def all_of(width: int, height: int, aspect: float) -> Box:
+    """Return the least box of an aspect that holds all of a picture: it sticks out on two sides."""
+    side = max(width / aspect, height)
+    return _about((width / 2, height / 2), side * aspect, side)
+
+
+def focus(thing: Box, size: tuple[int, int], crop: tuple[int, int], margin: float, shift: tuple[float, float]) -> Box:
+    """Return the box of a picture that shows a thing; `size` is the picture's (width, height), `crop` what it becomes.
+
+    `margin` is added on each side, as a share of the thing's longer side. Of the room that this leaves, `shift` (x and
+    y in -1..1) takes half at most, so that the thing is not always in the middle. Never larger than the picture.
+    """
+    border, aspect = margin * max(thing.width, thing.height), crop[0] / crop[1]
+    height = max(thing.height + 2 * border, (thing.width + 2 * border) / aspect, crop[1] / ZOOM)
+    height = min(height, size[1], size[0] / aspect)
+    width = height * aspect
+    x, y = thing.centre
+    x += shift[0] * max(0.0, width - thing.width) / 4
+    y += shift[1] * max(0.0, height - thing.height) / 4
+    return _within(_about((x, y), width, height), size)
+
+
+def alongside(crop: Box, thing: Box, place: Box, size: tuple[int, int]) -> Box:
+    """Return the box of a reference of `size` (width, height) that shows `place` as large as `crop` shows the thing.
+
+    A place that is turned or foreshortened is still seen whole.
+    """
+    scale = sqrt((place.width * place.height) / (thing.width * thing.height))
+    return _beside(place, max(crop.width * scale, place.width), max(crop.height * scale, place.height), crop, size)
+
+
+def holding(place: Box, crop: Box, size: tuple[int, int]) -> Box:
+    """Return the least box of the crop's aspect that holds a place of a reference of `size` (width, height)."""
+    return _beside(place, place.width, place.height, crop, size)
+
+
+def _beside(place: Box, width: float, height: float, crop: Box, size: tuple[int, int]) -> Box:
+    """Return a box about a place, at least so wide and high, but no larger than all of the picture needs."""
+    aspect = crop.width / crop.height
+    height = min(max(height, width / aspect), all_of(*size, aspect).height)
+    return _within(_about(place.centre, height * aspect, height), size)
+
+
+def cut(picture: Pixels, box: Box, size: tuple[int, int]) -> Pixels:
+    """Return what a box shows of a picture (H, W, 3), brought to `size` (width, height).
+
+    Beyond its edges the picture goes on as it ends.
+    """
+    part = _part(picture, box)
+    if part.shape[1::-1] == size:
+        return part
+    smaller = part.shape[0] > size[1]
+    return np.asarray(cv2.resize(part, size, interpolation=cv2.INTER_AREA if smaller else cv2.INTER_CUBIC), np.uint8)
+
+
+def cut_mask(mask: Mask, box: Box, size: tuple[int, int]) -> Mask:
+    """Return what a box shows of a mask (H, W), brought to `size` (width, height).
+
+    True wherever a pixel of `cut` takes anything of the mask: what is equal outside a mask stays so.
+    """
+    if (round(box.width), round(box.height)) == size:
+        return _part(mask.view(np.uint8), box) > 0
+    reached = cv2.dilate(mask.astype(np.uint8) * 255, np.ones((3, 3), np.uint8))  # as far as cubic interpolation does
+    part = _part(np.asarray(reached, np.uint8), box)
+    smaller = part.shape[0] > size[1]
+    return np.asarray(cv2.resize(part, size, interpolation=cv2.INTER_AREA if smaller else cv2.INTER_LINEAR) > 0)
+
+
+def _part(picture: NDArray[np.uint8], box: Box) -> NDArray[np.uint8]:
+    height, width = picture.shape[:2]
+    left, top = round(box.left), round(box.top)
+    right, bottom = left + max(1, round(box.width)), top + max(1, round(box.height))
+    inside = picture[max(0, top) : min(height, bottom), max(0, left) : min(width, right)]
+    beyond = (max(0, -top), max(0, bottom - height), max(0, -left), max(0, right - width))
+    if not any(beyond):
+        return inside
+    return np.asarray(cv2.copyMakeBorder(inside, *beyond, cv2.BORDER_REPLICATE), np.uint8)
+
+
+def _about(centre: tuple[float, float], width: float, height: float) -> Box:
+    return Box(centre[0] - width / 2, centre[1] - height / 2, width, height)
+
+
+def _within(box: Box, size: tuple[int, int]) -> Box:
+    """Move a box into a picture; along a side that it does not fit, to its middle."""
+
+    def place(start: float, length: float, room: int) -> float:
+        return (room - length) / 2 if length > room else min(max(start, 0.0), room - length)
+
+    return Box(place(box.left, box.width, size[0]), place(box.top, box.height, size[1]), box.width, box.height)
