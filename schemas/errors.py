@@ -55,3 +55,7 @@ class DataError(ProjectError):
 
 class WeightsError(ProjectError):
     """A model's weights that are missing, damaged, or another model's."""
+
+
+class TrainingError(ProjectError):
+    """A training run that cannot start, go on, or be kept."""

@@ -1,0 +1,153 @@
+"""A run's checkpoints: all that it needs to go on as if nothing had been, written whole or not at all.
+
+    checkpoints/000500/
+        weights.json, weights.safetensors (or LoRA)     what has learnt, as `refine` takes it
+        learning.safetensors, mean.safetensors          the weights that learn as they are, and their running mean
+        optimizer.safetensors                           the optimizer's moments
+        state.json                                      the step, the place in the data, the digest of every file
+
+What chance decides is keyed by seed, step and sample: there are no random states to keep.
+"""
+
+import json
+import os
+import shutil
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from schemas.errors import TrainingError
+from schemas.ids import sha256
+from schemas.training import Training
+from training.backbones import Backbone
+from training.checkpoints import save_weights
+from training.dataset import State
+from training.mean import RunningMean, bear
+
+FOLDER, STATE = "checkpoints", "state.json"
+LEARNING, MEAN, OPTIMIZER = "learning.safetensors", "mean.safetensors", "optimizer.safetensors"
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A sound checkpoint: its folder, the step after which it was written, and where in the data the run was."""
+
+    folder: Path
+    step: int
+    state: State
+
+
+def keep(
+    run: Path,
+    step: int,
+    state: State,
+    backbone: Backbone,
+    settings: Training,
+    optimizer: torch.optim.Optimizer,
+    mean: RunningMean | None,
+) -> Path:
+    """Write a checkpoint, give it its name once all of it is on the disk, and delete those beyond `keep`.
+
+    Where there is a running mean, that is what `refine` gets. Raises TrainingError where the disk does not take it: what
+    was kept before stays.
+    """
+    transformer = backbone.transformer
+    folder = run / FOLDER / f"{step:06d}"
+    unfinished = folder.with_name(f".{folder.name}")
+    try:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        with mean.lend(transformer) if mean else nullcontext():
+            save_weights(unfinished, backbone, settings)
+        save_file(_learning(transformer), unfinished / LEARNING)
+        save_file(_moments(transformer, optimizer), unfinished / OPTIMIZER)
+        if mean:
+            save_file(mean.weights, unfinished / MEAN, metadata={"steps": str(mean.steps)})
+        digests = {path.name: sha256(path.read_bytes()) for path in sorted(unfinished.iterdir())}
+        told = {"step": step, "state": asdict(state), "files": digests}
+        (unfinished / STATE).write_text(json.dumps(told, indent=1) + "\n")
+        for path in (*unfinished.iterdir(), unfinished):
+            _sync(path)
+        shutil.rmtree(folder, ignore_errors=True)
+        unfinished.rename(folder)
+        _sync(folder.parent)
+        for old in _folders(run)[: -settings.checkpoints.keep]:
+            shutil.rmtree(old)
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        what = getattr(error, "strerror", None) or " ".join(str(error).split())[:200]
+        raise TrainingError(
+            f"checkpoint {folder}: it cannot be written ({what}); mend that and start the same run again: it goes on "
+            "from the checkpoint before"
+        ) from None
+    return folder
+
+
+def newest(run: Path) -> Kept | None:
+    """Return the newest checkpoint of a run that is whole, or None where it has none; cut ones are passed over."""
+    for folder in reversed(_folders(run)):
+        try:
+            told = json.loads((folder / STATE).read_bytes())
+            if all(sha256((folder / name).read_bytes()) == digest for name, digest in told["files"].items()):
+                return Kept(folder, told["step"], State(**told["state"]))
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+    return None
+
+
+def restore(
+    found: Kept, transformer: nn.Module, optimizer: torch.optim.Optimizer, mean: RunningMean | None
+) -> None:
+    """Give the weights that learn, their running mean and their moments the values that they had.
+
+    Raises TrainingError where the checkpoint is of another model.
+    """
+    learning = load_file(found.folder / LEARNING)
+    own = _learning(transformer)
+    if {name: value.shape for name, value in learning.items()} != {name: value.shape for name, value in own.items()}:
+        raise TrainingError(f"checkpoint {found.folder}: it is of another model; name another run, or its own settings")
+    bear(transformer, learning)
+    if mean and (found.folder / MEAN).exists():
+        with safe_open(found.folder / MEAN, "pt") as file:
+            mean.steps = int((file.metadata() or {})["steps"])
+            mean.weights = {name: file.get_tensor(name).to(own[name].device) for name in own}
+    moments = load_file(found.folder / OPTIMIZER)
+    for name, weight in transformer.named_parameters():
+        known = {key.removeprefix(f"{name}:"): value for key, value in moments.items() if key.startswith(f"{name}:")}
+        if known:
+            optimizer.state[weight] = {
+                key: value if key == "step" else value.to(weight.device) for key, value in known.items()
+            }
+
+
+def _learning(transformer: nn.Module) -> dict[str, Tensor]:
+    return {
+        name: weight.detach().clone().contiguous()
+        for name, weight in transformer.named_parameters()
+        if weight.requires_grad
+    }
+
+
+def _moments(transformer: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    return {
+        f"{name}:{key}": value.detach().clone().contiguous()
+        for name, weight in transformer.named_parameters()
+        if weight in optimizer.state
+        for key, value in optimizer.state[weight].items()
+    }
+
+
+def _folders(run: Path) -> list[Path]:
+    return sorted(path for path in (run / FOLDER).glob("[0-9]*") if path.is_dir())
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

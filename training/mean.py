@@ -1,0 +1,45 @@
+"""The running mean of weights that learn: steadier than the weights themselves, it is what is tried and kept."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+
+class RunningMean:
+    """mean <- decay mean + (1 - decay) weights, after each step; at first faster, so that no early weights linger."""
+
+    def __init__(self, transformer: nn.Module, decay: float) -> None:
+        self.decay, self.steps = decay, 0
+        self.weights = {name: weight.detach().clone() for name, weight in _learning(transformer)}
+
+    @torch.no_grad()
+    def update(self, transformer: nn.Module) -> None:
+        """Take the weights as they are now into the mean."""
+        self.steps += 1
+        decay = min(self.decay, (1 + self.steps) / (10 + self.steps))
+        for name, weight in _learning(transformer):
+            self.weights[name].lerp_(weight, 1 - decay)
+
+    @contextmanager
+    def lend(self, transformer: nn.Module) -> Iterator[None]:
+        """Let a transformer bear the mean for as long as the block lasts."""
+        own = {name: weight.detach().clone() for name, weight in _learning(transformer)}
+        bear(transformer, self.weights)
+        try:
+            yield
+        finally:
+            bear(transformer, own)
+
+
+@torch.no_grad()
+def bear(transformer: nn.Module, weights: dict[str, Tensor]) -> None:
+    """Give a transformer's weights the values named."""
+    named = dict(transformer.named_parameters())
+    for name, value in weights.items():
+        named[name].copy_(value)
+
+
+def _learning(transformer: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
+    return ((name, weight) for name, weight in transformer.named_parameters() if weight.requires_grad)

@@ -1,0 +1,126 @@
+"""What has learnt is tried on products that are held out: refined drafts beside the drafts as they were.
+
+Of each sample the crop is refined that training would see, always the same, from noise of its own.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from schemas.ids import stream
+from schemas.records import Mask, Pixels
+from schemas.training import Training
+from tasks.engines.embed import object_vector
+from tasks.engines.likeness import psnr
+from training.backbones import Backbone
+from training.dataset import Batch, Split, once
+from training.flow import sample, schedule
+
+DRAWS = 2000  # of the bootstrap
+FIGURES = ("psnr", "likeness", "background")
+
+
+@dataclass(frozen=True)
+class Tried:
+    """A sample that was refined: its key, its figures, and input, reference, refined and target side by side."""
+
+    key: str
+    figures: Mapping[str, float]
+    pictures: tuple[Pixels, ...]
+
+
+@dataclass(frozen=True)
+class Found:
+    """A validation: means over samples, and the samples."""
+
+    figures: dict[str, float]
+    samples: tuple[Tried, ...]
+
+
+def validate(backbone: Backbone, settings: Training, held_out: Split) -> Found:
+    """Refine what is held out, and measure it.
+
+    `psnr`: masked, in dB, of the refined crop, `psnr_input` of the draft, `gain` their difference. `likeness`: cosine of
+    what a network sees within the mask, and `likeness_input`. `background`: PSNR outside the mask, before any paste-back.
+    """
+    wanted = min(settings.validation.samples, held_out.samples)
+    data = settings.data.model_copy(update={"batch": min(settings.validation.batch, wanted)})
+    middle = sum(data.margin) / 2
+    data = data.model_copy(update={"margin": (middle, middle), "workers": min(1, data.workers)})
+    samples: list[Tried] = []
+    for batch in once(held_out, data, settings.seed):
+        samples += islice(_tried(backbone, settings, batch), wanted - len(samples))
+        del batch
+        if len(samples) == wanted:
+            break
+    names = sorted({name for one in samples for name in one.figures})
+    means = {name: float(np.mean([one.figures[name] for one in samples if name in one.figures])) for name in names}
+    return Found(means, tuple(samples))
+
+
+@torch.no_grad()
+def refined(backbone: Backbone, settings: Training, batch: Batch, noise: Tensor | None = None) -> Tensor:
+    """Return the refined inputs of a batch, float32 (B, 3, H, W), 0..1. Noise is each sample's own, by its key."""
+    device = next(backbone.transformer.parameters()).device
+    input, reference = (one.to(device).float() / 255 for one in (batch.input, batch.reference))
+    draft, seen = backbone.encode(input), None if settings.blind else backbone.encode(reference)
+    text = backbone.prompt(batch.instructions, [input] if settings.blind else [input, reference])
+    if noise is None:
+        drawn = [stream(settings.seed, "refine", key).standard_normal(draft.shape[1:], np.float32) for key in batch.keys]
+        noise = torch.from_numpy(np.stack(drawn)).to(draft.dtype).to(device)
+    levels = schedule(settings.refine.steps, settings.refine.shift)
+    latents = sample(lambda x, sigma: backbone.velocity(x, draft, seen, text, sigma), noise, levels)
+    return backbone.decode(latents)
+
+
+def interval(figures: Sequence[float], groups: Sequence[str], seed: int = 0) -> tuple[float, float]:
+    """Return the 95% interval of a mean: groups (products) are drawn anew, with all of theirs (bootstrap)."""
+    names = sorted(set(groups))
+    values = np.asarray(figures, np.float64)
+    sums = np.array([values[[group == name for group in groups]].sum() for name in names])
+    counts = np.array([sum(group == name for group in groups) for name in names])
+    drawn = stream(seed, "bootstrap").integers(len(names), size=(DRAWS, len(names)))
+    means = sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1)
+    low, high = np.percentile(means, [2.5, 97.5])
+    return float(low), float(high)
+
+
+def _tried(backbone: Backbone, settings: Training, batch: Batch) -> list[Tried]:
+    outputs = _pixels(refined(backbone, settings, batch))
+    inputs, targets, references = (one.permute(0, 2, 3, 1).cpu().numpy() for one in (
+        batch.input, batch.target, batch.reference
+    ))  # fmt: skip
+    masks = batch.mask[:, 0].cpu().numpy()
+    tried = []
+    for key, input, reference, output, target, mask in zip(
+        batch.keys, inputs, references, outputs, targets, masks, strict=True
+    ):
+        shown = tuple(np.ascontiguousarray(one) for one in (input, reference, output, target))
+        tried.append(Tried(key, _figures(shown[0], shown[2], shown[3], mask), shown))
+    return tried
+
+
+def _figures(input: Pixels, output: Pixels, target: Pixels, mask: Mask) -> dict[str, float]:
+    figures: dict[str, float] = {}
+    if mask.any():
+        within = mask.astype(np.float32)
+        wanted = object_vector(target, within)
+        for name, one in (("", output), ("_input", input)):
+            figures[f"psnr{name}"] = psnr(one, target, mask)
+            figures[f"likeness{name}"] = float(object_vector(one, within) @ wanted)
+        figures["gain"] = figures["psnr"] - figures["psnr_input"]
+    if not mask.all():
+        figures["background"] = psnr(output, target, ~mask)
+    return figures
+
+
+def _pixels(pictures: Tensor) -> NDArray[np.uint8]:
+    """Return pictures as (B, H, W, 3) uint8; what is not a number is black."""
+    values = torch.nan_to_num(pictures.float(), nan=0.0).clamp(0, 1).permute(0, 2, 3, 1)
+    return np.asarray((values * 255).round().to(torch.uint8).cpu().numpy())
