@@ -10,6 +10,8 @@ from pydantic import Field, model_validator
 from schemas.assignments import validated
 from schemas.records import Record
 
+BackboneName = Literal["tiny", "flux_kontext", "qwen_image_edit", "flux2_klein"]
+
 
 class Data(Record):
     """Which samples make a batch, and how they are cropped and read."""
@@ -40,7 +42,7 @@ class Tiny(Record):
     """The backbone that is trained from scratch, on a CPU."""
 
     autoencoder: Path | None = None  # weights of FLUX.2's tiny autoencoder (taef2.safetensors); without them: pixels
-    patch: Annotated[int, Field(ge=2, le=64)] = 8  # px a token's side spans; with an autoencoder a multiple of 8
+    patch: Literal[2, 4, 8, 16, 32] = 8  # px that a token spans; with an autoencoder at least the 8 of its cells
     width: Annotated[int, Field(ge=16, le=2048)] = 192
     depth: Annotated[int, Field(ge=1, le=64)] = 6
     heads: Annotated[int, Field(ge=1, le=64)] = 6
@@ -51,8 +53,8 @@ class Tiny(Record):
     def _divides(self) -> Self:
         if self.width % self.heads or self.width // self.heads % 8:
             raise ValueError("width must be heads times a multiple of 8")
-        if self.autoencoder and self.patch % 8:
-            raise ValueError("with an autoencoder, whose cells span 8 px, patch must be a multiple of 8")
+        if self.autoencoder and self.patch < 8:
+            raise ValueError("with an autoencoder, whose cells span 8 px, patch must be 8 or more")
         return self
 
 
@@ -84,6 +86,15 @@ class Klein(Pretrained):
     model: str = "black-forest-labs/FLUX.2-klein-base-4B"
 
 
+class Refine(Record):
+    """How a draft is refined by what has learnt."""
+
+    steps: Annotated[int, Field(ge=1, le=200)] = 28  # of the sampler, Kontext's own number
+    shift: Annotated[float, Field(gt=0)] = 3.0  # of its levels towards noise; Kontext: 1.9 at 512 px, 3.2 at 1024
+    margin: Annotated[float, Field(ge=0, le=4)] = 0.5  # about the mask, of its longer side
+    feather: Annotated[int, Field(ge=0, le=64)] = 4  # px: soft border of the paste-back
+
+
 class Training(Record):
     """All settings of a training run. Frozen, and validated before any work."""
 
@@ -97,6 +108,7 @@ class Training(Record):
     flux_kontext: Kontext = Kontext()
     qwen_image_edit: QwenImageEdit = QwenImageEdit()
     flux2_klein: Klein = Klein()
+    refine: Refine = Refine()
 
 
 # `tiny` is trained whole, on two cores, within minutes; with the defaults above it would take days.

@@ -24,8 +24,8 @@ class Backbone(Protocol):
     """A model of the velocity v = noise - x0 (`training/flow.py`) in the latent space of its own autoencoder."""
 
     name: str
-    transformer: nn.Module  # what is trained, whole or by LoRA
-    lora_targets: tuple[str, ...]  # modules of it that LoRA goes to: attention and feed-forward
+    transformer: nn.Module  # what is trained, whole or by LoRA; it has `enable_gradient_checkpointing()`
+    lora_targets: tuple[str, ...]  # its linear layers that LoRA goes to: attention and feed-forward
     multiple: int  # pixels that height and width must be a multiple of
 
     def encode(self, pictures: Tensor) -> Tensor:

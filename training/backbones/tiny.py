@@ -20,6 +20,7 @@ from schemas.ids import sha256
 from schemas.training import Tiny
 from tasks.engines.autoencoder import LATENT_STRIDE, decode, encode, load_autoencoder
 from training.backbones import Text
+from training.backbones.pipelines import attention_and_feed_forward
 from training.backbones.tokens import grid, patches, unpatch
 
 LEAST = 0.05  # sigma that is divided by: below it, what is left of an error would outweigh all others
@@ -33,14 +34,15 @@ class TinyBackbone:
     """See `training.backbones.Backbone`. Raises EngineFailure where the autoencoder's weights cannot be read."""
 
     name = "tiny"
-    lora_targets = ("qkv", "out", "up", "down")
 
     def __init__(self, settings: Tiny) -> None:
         self.settings = settings
         self.autoencoder = load_autoencoder(settings.autoencoder) if settings.autoencoder else None
         stride = LATENT_STRIDE if self.autoencoder else 1
-        self.multiple = settings.patch
-        self.transformer = TinyTransformer(settings, CHANNELS if self.autoencoder else 3, settings.patch // stride)
+        channels = CHANNELS if self.autoencoder else 3
+        self.multiple: int = settings.patch
+        self.transformer: nn.Module = TinyTransformer(settings, channels, settings.patch // stride)
+        self.lora_targets = attention_and_feed_forward(self.transformer)
 
     @torch.no_grad()
     def encode(self, pictures: Tensor) -> Tensor:
@@ -68,7 +70,7 @@ class TinyBackbone:
         for at, row in enumerate(rows):
             known = row[:length]
             tokens[at, : len(known)] = torch.tensor(known, dtype=torch.int64)
-        device = self.transformer.head.weight.device
+        device = next(self.transformer.parameters()).device
         return Text(tokens.to(device))
 
     def velocity(self, noisy: Tensor, input: Tensor, reference: Tensor | None, text: Text, sigma: Tensor) -> Tensor:
@@ -105,6 +107,10 @@ class TinyTransformer(nn.Module):
         nn.init.zeros_(self.head.bias)
         self.gradient_checkpointing = False
 
+    def enable_gradient_checkpointing(self) -> None:
+        """Keep of each block only what goes in, and compute the rest anew on the way back: less memory, more time."""
+        self.gradient_checkpointing = True
+
     def forward(self, noise: Tensor, input: Tensor, reference: Tensor | None, text: Text, sigma: Tensor) -> Tensor:
         """Return what is to be added, like `noise` (B, C, h, w)."""
         patch = self.patch
@@ -125,7 +131,7 @@ class TinyTransformer(nn.Module):
         turns = rotations(torch.cat(ids).to(x.device), self.axes)
         said = self.level(waves(sigma, x.shape[-1]).to(x.dtype))  # (B, D)
         for block in self.blocks:
-            if self.gradient_checkpointing and self.training:
+            if self.gradient_checkpointing and torch.is_grad_enabled():
                 x = checkpoint(block, x, said, turns, use_reentrant=False)
             else:
                 x = block(x, said, turns)

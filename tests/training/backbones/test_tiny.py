@@ -68,7 +68,8 @@ def test_gradients_reach_both_pictures_and_all_that_learns_with_and_without_chec
     noisy, text, sigma = torch.randn(1, 3, 16, 16), made.prompt(["Restore the logo."]), torch.tensor([0.5])
     found = []
     for checkpointing in (False, True):
-        made.transformer.gradient_checkpointing = checkpointing
+        if checkpointing:
+            made.transformer.enable_gradient_checkpointing()  # type: ignore[operator]
         made.transformer.zero_grad()
         input, reference = (torch.randn(1, 3, 16, 16, generator=torch.Generator().manual_seed(k)) for k in (1, 2))
         input.requires_grad_()

@@ -1,0 +1,107 @@
+"""A draft made true to a reference, by a backbone that has learnt to.
+
+The masked region is looked at closely, as in training: a crop round it, beside a crop of the reference that shows the
+same. What comes out is pasted back through a soft mask, so that nothing else of the draft changes.
+"""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from schemas.ids import stream
+from schemas.records import Mask, Pixels
+from schemas.training import Refine
+from tasks.engines.change import paste_back
+from tasks.photos import bucket
+from training.backbones import Backbone
+from training.flow import sample, schedule
+from training.focus import Box, all_of, alongside, around, cut, focus, holding
+from training.places import find_place
+
+
+def refine(
+    backbone: Backbone,
+    settings: Refine,
+    size: int,
+    seed: int,
+    draft: Pixels,
+    reference: Pixels,
+    instruction: str,
+    mask: Mask | None = None,
+) -> Pixels:
+    """Return the draft (H, W, 3) refined; beyond the feather of the mask (H, W) it is the draft pixel by pixel.
+
+    Without a mask, or with an empty one, the whole picture is refined. What the backbone sees is of about
+    `size` x `size` px. The same arguments give the same picture.
+    """
+    height, width = draft.shape[:2]
+    seen = bucket(width, height, size)
+    crop, beside = _crops(seen, draft, reference, mask, settings.margin)
+    shown, told = _tensor(cut(draft, crop, seen)), _tensor(cut(reference, beside, seen))
+    refined = _pixels(_sampled(backbone, settings, seed, shown, told, instruction))
+    edited = _put(draft, refined, crop)
+    return edited if mask is None or not mask.any() else paste_back(draft, edited, mask, settings.feather)
+
+
+def device() -> str:
+    """Return where to compute: on a GPU where there is one."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _crops(
+    seen: tuple[int, int], draft: Pixels, reference: Pixels, mask: Mask | None, margin: float
+) -> tuple[Box, Box]:
+    """Return the boxes of draft and reference that are looked at."""
+    sides, there = (draft.shape[1], draft.shape[0]), (reference.shape[1], reference.shape[0])
+    thing = None if mask is None else around(mask)
+    if mask is None or thing is None:
+        aspect = seen[0] / seen[1]
+        return all_of(*sides, aspect), all_of(*there, aspect)
+    crop = focus(thing, sides, seen, margin, (0, 0))
+    place = find_place(draft, reference, mask)
+    if place.found:
+        return crop, alongside(crop, thing, place.box(*there), there)
+    return crop, holding(place.box(*there), crop, there)
+
+
+@torch.no_grad()
+def _sampled(
+    backbone: Backbone, settings: Refine, seed: int, draft: Tensor, reference: Tensor, instruction: str
+) -> Tensor:
+    device = next(backbone.transformer.parameters()).device
+    draft, reference = draft.to(device), reference.to(device)
+    text = backbone.prompt([instruction], [draft, reference])
+    input, beside = backbone.encode(draft), backbone.encode(reference)
+    random = torch.Generator().manual_seed(int(stream(seed, "refine").integers(2**63)))
+    noise = torch.randn(input.shape, generator=random).to(device)  # drawn on the CPU: the same whatever the device
+    latents = sample(
+        lambda x, sigma: backbone.velocity(x, input, beside, text, sigma),
+        noise,
+        schedule(settings.steps, settings.shift),
+    )
+    return backbone.decode(latents)
+
+
+def _put(draft: Pixels, refined: Pixels, crop: Box) -> Pixels:
+    """Return the draft with a crop of it replaced; what of the crop lies beyond the draft is left out."""
+    left, top = round(crop.left), round(crop.top)
+    sides = max(1, round(crop.width)), max(1, round(crop.height))
+    fitted = cut(refined, Box(0, 0, refined.shape[1], refined.shape[0]), sides)
+    height, width = draft.shape[:2]
+    edited = draft.copy()
+    rows = slice(max(0, top), min(height, top + sides[1]))
+    columns = slice(max(0, left), min(width, left + sides[0]))
+    edited[rows, columns] = fitted[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left]
+    return edited
+
+
+def _tensor(pixels: Pixels) -> Tensor:
+    """Return a picture as a batch of one, float32 (1, 3, H, W), 0..1."""
+    return torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)[None].float() / 255
+
+
+def _pixels(picture: Tensor) -> Pixels:
+    """Return 8-bit pixels of a batch of one; what is not a number is black."""
+    values: NDArray[np.float32] = picture[0].permute(1, 2, 0).cpu().numpy()
+    return np.asarray(np.rint(np.nan_to_num(values, nan=0.0) * 255), np.uint8)
