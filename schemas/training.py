@@ -86,6 +86,44 @@ class Klein(Pretrained):
     model: str = "black-forest-labs/FLUX.2-klein-base-4B"
 
 
+class Sft(Record):
+    """Supervised fine-tuning by flow matching. The paper names no figures; where a default has a source, it is said."""
+
+    steps: Annotated[int, Field(ge=1)] = 2000  # of the optimizer
+    at_once: Annotated[int, Field(ge=1)] = 8  # samples that a process holds at once: a batch may take several goes
+    rate: Annotated[float, Field(gt=0)] = 1e-4  # ImageCritic
+    warmup: Annotated[int, Field(ge=0)] = 100  # steps
+    decay: Literal["constant", "cosine"] = "constant"  # of the rate, after the warm-up
+    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    clip: Annotated[float, Field(gt=0)] = 1.0  # of the gradient's norm
+    lora: Annotated[int, Field(ge=0, le=1024)] = 128  # its rank and alpha (ImageCritic); 0: the transformer learns
+    loss: Literal["velocity", "latent", "pixel"] = "velocity"  # compared: velocities, clean latents, or pictures
+    mask: bool = True  # the masked region weighs as much as all the rest (ImageCritic)
+    sigma_mean: float = 0.0  # of the noise levels' logits
+    sigma_std: Annotated[float, Field(gt=0)] = 1.0
+    sigma_shift: Annotated[float, Field(gt=0)] = 1.0  # of the levels towards noise
+    precision: Literal["no", "bf16", "fp16"] = "bf16"
+    checkpointing: bool = True  # of gradients: less memory, more time
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.0  # decay of the weights' running mean, which is then kept; 0: none
+    cache: bool = False  # latents and prompts are kept on disk by digest; of use where crops do not vary
+
+
+class Validation(Record):
+    """How often what has learnt is tried on products that are held out, and on how many samples."""
+
+    every: Annotated[int, Field(ge=1)] = 500  # steps; the last one always
+    samples: Annotated[int, Field(ge=1)] = 64  # at most, the same each time
+    shown: Annotated[int, Field(ge=0, le=64)] = 8  # of them, in the picture
+    batch: Annotated[int, Field(ge=1)] = 8
+
+
+class Checkpoints(Record):
+    """How often a run is kept, and how much of it."""
+
+    every: Annotated[int, Field(ge=1)] = 500  # steps; the last one always
+    keep: Annotated[int, Field(ge=1)] = 2  # the newest
+
+
 class Refine(Record):
     """How a draft is refined by what has learnt."""
 
@@ -115,8 +153,8 @@ class Training(Record):
 STARTS: dict[str, dict[str, Any]] = {
     "tiny": {
         "data": {"size": 96, "batch": 16, "workers": 1},
-        "sft": {"steps": 1500, "at_once": 16, "rate": 1e-3, "decay": "cosine", "warmup": 50, "lora": 0, "precision": "no",
-                "checkpointing": False, "sigma_mean": 1.0, "sigma_shift": 3.0, "ema": 0.99},
+        "sft": {"steps": 1500, "at_once": 16, "rate": 1e-3, "decay": "cosine", "warmup": 50, "lora": 0,
+                "precision": "no", "checkpointing": False, "sigma_mean": 1.0, "sigma_shift": 3.0, "ema": 0.99},
         "validation": {"every": 250},
         "refine": {"steps": 4, "shift": 1.0},
     },

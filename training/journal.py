@@ -106,7 +106,8 @@ def write_curves(run: Path) -> None:
     sheet = ""
     if sheets:
         data = base64.b64encode(sheets[-1].read_bytes()).decode()
-        sheet = f'<h2>Held out, after step {int(sheets[-1].stem)}</h2><figure><img src="data:image/png;base64,{data}"></figure>'
+        picture = f'<figure><img alt="samples" src="data:image/png;base64,{data}"></figure>'
+        sheet = f"<h2>Held out, after step {int(sheets[-1].stem)}</h2>{picture}"
     table = ""
     if tried:
         step, figures = tried[-1]
@@ -135,7 +136,9 @@ def _drawn(losses: list[tuple[int, float]], tried: list[tuple[int, dict[str, flo
             points = [(step, figures[name + suffix]) for step, figures in tried if name + suffix in figures]
             if points:
                 axes.plot(*zip(*points, strict=True), marker="o", markersize=3, color=colour, label=label)
-        axes.set(title={"psnr": "masked PSNR, dB", "background": "PSNR outside the mask, dB"}.get(name, name), xlabel="step")
+        axes.set(
+            title={"psnr": "masked PSNR, dB", "background": "PSNR outside the mask, dB"}.get(name, name), xlabel="step"
+        )
         axes.legend()
     drawn = io.StringIO()
     figure.savefig(drawn, format="svg")
@@ -146,7 +149,9 @@ def _drawn(losses: list[tuple[int, float]], tried: list[tuple[int, dict[str, flo
 def _fitted(picture: Pixels) -> Pixels:
     """Return a picture brought into a square of SIDE px, on white."""
     scale = SIDE / max(picture.shape[:2])
-    small = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
+    small = cv2.resize(
+        picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+    )
     square = np.full((SIDE, SIDE, 3), 255, np.uint8)
     square[: small.shape[0], : small.shape[1]] = small[:SIDE, :SIDE]
     return square

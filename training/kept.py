@@ -53,8 +53,8 @@ def keep(
 ) -> Path:
     """Write a checkpoint, give it its name once all of it is on the disk, and delete those beyond `keep`.
 
-    Where there is a running mean, that is what `refine` gets. Raises TrainingError where the disk does not take it: what
-    was kept before stays.
+    Where there is a running mean, that is what `refine` gets. Raises TrainingError where the disk does not take it:
+    what was kept before stays.
     """
     transformer = backbone.transformer
     folder = run / FOLDER / f"{step:06d}"
@@ -99,9 +99,7 @@ def newest(run: Path) -> Kept | None:
     return None
 
 
-def restore(
-    found: Kept, transformer: nn.Module, optimizer: torch.optim.Optimizer, mean: RunningMean | None
-) -> None:
+def restore(found: Kept, transformer: nn.Module, optimizer: torch.optim.Optimizer, mean: RunningMean | None) -> None:
     """Give the weights that learn, their running mean and their moments the values that they had.
 
     Raises TrainingError where the checkpoint is of another model.

@@ -1,6 +1,7 @@
 """Supervised fine-tuning: a backbone learns the way from noise to the target, given draft, reference and instruction.
 
-    x_sigma = (1 - sigma) target + sigma noise;  loss = masked |v(x_sigma, draft, reference, words) - (noise - target)|^2
+    x_sigma = (1 - sigma) target + sigma noise
+    loss = masked |v(x_sigma, draft, reference, words) - (noise - target)|^2
 
 Noise and its level are keyed by seed, step and sample: a run is the same however many processes share it, and goes on
 from a checkpoint as if it had not stopped.
@@ -82,8 +83,8 @@ def train(
         norm = float(accelerator.clip_grad_norm_(weights, sft.clip))
         if not math.isfinite(loss) or not math.isfinite(norm):
             raise TrainingError(
-                f"run {run}: at step {step + 1} the loss is {loss}, its gradient {norm}; the checkpoint before is kept: "
-                "lower sft.rate, or sft.precision=no, and start the same run again"
+                f"run {run}: at step {step + 1} the loss is {loss}, its gradient {norm}; the checkpoint before is "
+                "kept: start a run with a lower sft.rate, or with sft.precision=no"
             )
         optimizer.step()
         optimizer.zero_grad()
@@ -182,7 +183,7 @@ def _accumulated(
             loss = losses(backbone, settings, part, step, cache).sum() / rows
             accelerator.backward(loss)
         total += loss.detach()
-    return float(accelerator.reduce(total, "mean"))
+    return float(accelerator.reduce(total, "mean").item())
 
 
 def _alone(accelerator: Accelerator, model: nn.Module, last: bool) -> Any:
@@ -222,7 +223,7 @@ def _validated(
                 found = validate(backbone, settings, held_out)
         finally:
             backbone.transformer = prepared
-        journal.validated(step, found)
+        journal.validated(step, found, settings.validation.shown)
         figures = found.figures
     accelerator.wait_for_everyone()
     return figures

@@ -6,7 +6,6 @@ Of each sample the crop is refined that training would see, always the same, fro
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
 
 import numpy as np
 import torch
@@ -46,8 +45,9 @@ class Found:
 def validate(backbone: Backbone, settings: Training, held_out: Split) -> Found:
     """Refine what is held out, and measure it.
 
-    `psnr`: masked, in dB, of the refined crop, `psnr_input` of the draft, `gain` their difference. `likeness`: cosine of
-    what a network sees within the mask, and `likeness_input`. `background`: PSNR outside the mask, before any paste-back.
+    `psnr`: masked, in dB, of the refined crop, `psnr_input` of the draft, `gain` their difference. `likeness`: cosine
+    of what a network sees within the mask, and `likeness_input`. `background`: PSNR outside the mask, nothing being
+    pasted back.
     """
     wanted = min(settings.validation.samples, held_out.samples)
     data = settings.data.model_copy(update={"batch": min(settings.validation.batch, wanted)})
@@ -72,7 +72,9 @@ def refined(backbone: Backbone, settings: Training, batch: Batch, noise: Tensor 
     draft, seen = backbone.encode(input), None if settings.blind else backbone.encode(reference)
     text = backbone.prompt(batch.instructions, [input] if settings.blind else [input, reference])
     if noise is None:
-        drawn = [stream(settings.seed, "refine", key).standard_normal(draft.shape[1:], np.float32) for key in batch.keys]
+        drawn = [
+            stream(settings.seed, "refine", key).standard_normal(draft.shape[1:], np.float32) for key in batch.keys
+        ]
         noise = torch.from_numpy(np.stack(drawn)).to(draft.dtype).to(device)
     levels = schedule(settings.refine.steps, settings.refine.shift)
     latents = sample(lambda x, sigma: backbone.velocity(x, draft, seen, text, sigma), noise, levels)

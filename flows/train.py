@@ -1,0 +1,102 @@
+"""Train: from a published version to a refiner. What is learnt lies in a folder of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from flows.progress import bars
+from schemas.errors import DataError, TrainingError
+from schemas.training import Training, load_training
+from tasks.code import code_version
+
+RUN = "run.json"
+MAY_CHANGE = ("validation", "checkpoints", "refine")  # between two starts of one run; so may sft.steps
+
+
+def train_sft(
+    lake: str, version: str, backbone: str, run: Path, held_out: str | None, assignments: Sequence[str]
+) -> dict[str, Any]:
+    """Fine-tune a backbone on a version's training split; return its last step and validation figures.
+
+    `held_out` names the split group that is never trained on and always tried; None: none. Several processes (as
+    `accelerate launch` starts them) divide each batch.
+    """
+    settings = load_training(assignments, backbone)
+
+    from accelerate import PartialState
+
+    from training.backbones.opened import open_backbone
+    from training.dataset import Split, open_split
+    from training.places import look_up
+    from training.refine import device
+    from training.seeds import seeded
+    from training.sft import train
+
+    process = PartialState()
+    split = open_split(lake, version, "train")
+    tried = _held_out(lake, version, held_out)
+    with process.main_process_first():
+        _begin(run, version, split.content, backbone, settings)
+    seeded(settings.seed)
+    opened = open_backbone(backbone, settings, device())
+    with bars() as bar:
+
+        def looked_up(group: Split) -> Split:
+            if settings.blind or settings.data.reference != "place":
+                return group
+            advance = bar(f"places {group.split_group}", group.samples)
+            return look_up(group, run.parent / "places", max(1, settings.data.workers), advance)
+
+        with process.main_process_first():
+            split, tried = looked_up(split), tried and looked_up(tried)
+        advance = bar("sft", settings.sft.steps) if process.is_main_process else lambda items, note="": None
+        done = train(run, opened, settings, split, tried, advance)
+    return {"run": str(run), "steps": done.steps, "validation": done.figures}
+
+
+def _held_out(lake: str, version: str, group: str | None) -> Any:
+    from training.dataset import open_split
+
+    if group is None:
+        return None
+    try:
+        return open_split(lake, version, group)
+    except DataError as error:
+        raise DataError(f"{error}; or train with --held-out none, and without knowing how well it does") from None
+
+
+def _begin(run: Path, version: str, content: str, backbone: str, settings: Training) -> None:
+    """Write down what a run is; one that was begun before must be the same."""
+    told = {"version": version, "content": content, "backbone": backbone, "settings": settings.model_dump(mode="json")}
+    path = run / RUN
+    try:
+        if path.exists():
+            before = json.loads(path.read_bytes())
+            changed = [key for key in _kept(told) if _kept(told)[key] != _kept(before).get(key)]
+            if changed:
+                raise TrainingError(
+                    f"run {run}: it was begun with another {changed[0]}; give the same again, or another --out"
+                )
+        run.mkdir(parents=True, exist_ok=True)
+        unfinished = run / f".{RUN}.{os.getpid()}"
+        unfinished.write_text(json.dumps({**told, "code": code_version()}, indent=1) + "\n")
+        unfinished.replace(path)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        what = getattr(error, "strerror", None) or str(error)
+        raise TrainingError(f"run {run}: {RUN}: {what}; mend that, or name another --out") from None
+
+
+def _kept(told: dict[str, Any]) -> dict[str, Any]:
+    """Return what of a run may not change, by dotted keys."""
+    flat: dict[str, Any] = {key: told[key] for key in ("content", "backbone")}
+    for section, value in told["settings"].items():
+        if section in MAY_CHANGE:
+            continue
+        flat |= {f"{section}.{key}": one for key, one in value.items()} if isinstance(value, dict) else {section: value}
+    for key in ("sft.steps", "sft.at_once", "data.workers", "data.prefetch", "data.most_damaged", "data.digests"):
+        flat.pop(key, None)
+    return flat
