@@ -6,11 +6,11 @@ import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from flows.progress import bars
-from schemas.errors import DataError, TrainingError
-from schemas.training import Training, load_training
+from schemas.errors import DataError, SettingsError, TrainingError
+from schemas.training import BackboneName, Training, load_training
 from tasks.code import code_version
 
 RUN = "run.json"
@@ -25,6 +25,8 @@ def train_sft(
     `held_out` names the split group that is never trained on and always tried; None: none. Several processes (as
     `accelerate launch` starts them) divide each batch.
     """
+    if backbone not in get_args(BackboneName):
+        raise SettingsError(f"--backbone {backbone}: no such backbone; there are: {', '.join(get_args(BackboneName))}")
     settings = load_training(assignments, backbone)
 
     from accelerate import PartialState

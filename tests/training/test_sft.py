@@ -1,0 +1,199 @@
+"""Fine-tuning: it goes on as if it had not stopped, whoever shares the work, and keeps what was good."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from schemas.errors import TrainingError
+from schemas.training import Training, load_training
+from tasks.lake import Lake
+from training import kept
+from training.backbones.opened import open_backbone
+from training.checkpoints import load_weights
+from training.dataset import Split, open_split
+from training.journal import read_metrics
+from training.seeds import seeded
+from training.sft import Done, scheduled, train
+
+SMALL = [
+    "data.size=64", "data.crop=whole", "data.batch=4", "data.reference=whole", "data.workers=0", "tiny.width=32",
+    "tiny.depth=1", "tiny.heads=2", "sft.steps=4", "sft.at_once=4", "sft.warmup=2", "validation.every=4",
+    "validation.samples=3", "checkpoints.every=2", "refine.steps=2",
+]  # fmt: skip
+
+
+def settings(*more: str) -> Training:
+    return load_training([*SMALL, *more], "tiny")
+
+
+def trained(run: Path, split: Split, told: Training, held_out: Split | None = None) -> Done:
+    seeded(told.seed)
+    return train(run, open_backbone("tiny", told), told, split, held_out)
+
+
+@pytest.fixture(scope="module")
+def split(small: Lake) -> Split:
+    return open_split(small.root, "v1", "train")
+
+
+def weights(run: Path, step: int) -> dict[str, torch.Tensor]:
+    found: dict[str, torch.Tensor] = load_file(run / "checkpoints" / f"{step:06d}" / "learning.safetensors")
+    return found
+
+
+def losses_of(run: Path) -> list[float]:
+    return [line["loss"] for line in read_metrics(run) if "loss" in line]
+
+
+def test_a_run_leaves_weights_metrics_pictures_and_curves(split: Split, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    done = trained(run, split, settings(), held_out=split)
+    assert done.steps == 4
+    assert {"psnr", "psnr_input", "gain", "likeness", "background"} <= done.figures.keys()
+    assert [line["step"] for line in read_metrics(run)] == [1, 2, 3, 4, 4]
+    assert (run / "pictures" / "000004.png").stat().st_size > 1000
+    assert len((run / "pictures" / "000004.jsonl").read_text().splitlines()) == 3
+    assert "masked PSNR" in (run / "curves.html").read_text()
+    assert list((run / "events").iterdir())
+    backbone, told = load_weights(run / "checkpoints" / "000004")
+    assert (backbone.name, told.sft.steps) == ("tiny", 4)
+
+
+@pytest.mark.parametrize("more", [(), ("sft.ema=0.9", "sft.decay=cosine"), ("sft.loss=latent", "blind=true")])
+def test_a_run_that_stops_goes_on_to_the_same_bits(more: tuple[str, ...], split: Split, tmp_path: Path) -> None:
+    whole, halves = tmp_path / "whole", tmp_path / "halves"
+    told = settings(*more)
+    trained(whole, split, told)
+    half = told.model_copy(update={"sft": told.sft.model_copy(update={"steps": 2})})
+    if told.sft.decay == "constant":  # a cosine knows its end
+        trained(halves, split, half)
+    else:
+        trained(halves, split, told)
+        for path in (halves / "checkpoints" / "000004").iterdir():
+            path.unlink()
+    trained(halves, split, told)
+    for name in ("learning", "optimizer", "weights", *(["mean"] if told.sft.ema else [])):
+        one, other = (load_file(run / "checkpoints" / "000004" / f"{name}.safetensors") for run in (whole, halves))
+        assert one.keys() == other.keys()
+        assert all(torch.equal(one[key], other[key]) for key in one), name
+    assert losses_of(whole) == losses_of(halves)
+
+
+def test_a_batch_in_parts_has_the_same_gradient(split: Split, tmp_path: Path) -> None:
+    trained(tmp_path / "one", split, settings())
+    trained(tmp_path / "parts", split, settings("sft.at_once=1"))
+    assert losses_of(tmp_path / "parts") == pytest.approx(losses_of(tmp_path / "one"), rel=1e-4)
+
+
+def test_latents_from_disk_are_those_of_the_encoder(split: Split, tmp_path: Path) -> None:
+    trained(tmp_path / "run", split, settings("sft.cache=true"))
+    trained(tmp_path / "plain", split, settings())
+    assert losses_of(tmp_path / "run") == losses_of(tmp_path / "plain")
+    assert len(list((tmp_path / "run" / "cache").rglob("*.safetensors"))) > 12
+
+
+def test_two_processes_learn_what_one_does(small: Lake, split: Split, tmp_path: Path) -> None:
+    trained(tmp_path / "one", split, settings())
+    command = ["train", "sft", "--version", "v1", "--lake", str(small.root), "--held-out", "none"]
+    assigned = [part for one in SMALL for part in ("--set", one)]
+    launched = subprocess.run(
+        [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines", "1",
+         "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0", "-m", "flows.cli", *command,
+         "--out", str(tmp_path / "two"), *assigned],
+        check=False, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, timeout=300,
+    )  # fmt: skip
+    assert launched.returncode == 0, launched.stderr[-2000:]
+    assert losses_of(tmp_path / "two") == pytest.approx(losses_of(tmp_path / "one"), rel=1e-3)
+
+
+def test_a_loss_that_is_no_number_stops_the_run_and_the_good_is_kept(split: Split, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    told = settings("sft.warmup=0", "checkpoints.every=1")
+    trained(run, split, told.model_copy(update={"sft": told.sft.model_copy(update={"steps": 1})}))
+    before = weights(run, 1)
+    wild = told.model_copy(update={"sft": told.sft.model_copy(update={"rate": 1e20})})
+    with pytest.raises(TrainingError, match=r"at step \d+ the loss is (nan|inf)"):
+        trained(run, split, wild)
+    found = kept.newest(run)
+    assert found is not None
+    assert all(bool(torch.isfinite(value).all()) for value in weights(run, 1).values())
+    assert all(torch.equal(before[name], value) for name, value in weights(run, 1).items())
+
+
+@pytest.mark.parametrize("name", ["learning.safetensors", "state.json", "weights.json"])
+def test_a_cut_checkpoint_is_passed_over(name: str, split: Split, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    trained(run, split, settings())
+    path = run / "checkpoints" / "000004" / name
+    path.write_bytes(path.read_bytes()[:-7])
+    found = kept.newest(run)
+    assert found is not None
+    assert found.step == 2
+    assert trained(run, split, settings()).steps == 4
+
+
+def test_only_the_newest_checkpoints_stay(split: Split, tmp_path: Path) -> None:
+    trained(tmp_path / "run", split, settings("checkpoints.every=1"))
+    assert sorted(path.name for path in (tmp_path / "run" / "checkpoints").iterdir()) == ["000003", "000004"]
+
+
+def test_the_rate_rises_then_falls() -> None:
+    sft = settings("sft.decay=cosine", "sft.steps=100", "sft.warmup=10", "sft.rate=1.0").sft
+    rates = [scheduled(sft, step) for step in range(100)]
+    assert rates[:10] == pytest.approx([(step + 1) / 10 for step in range(10)])
+    assert rates[10:] == sorted(rates[10:], reverse=True)
+    assert rates[55] == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--version", "v9"), "version 'v9'"),
+        (("--version", "v1", "--held-out", "nobody"), "split group 'nobody'"),
+        (("--version", "v1", "--backbone", "huge"), "--backbone huge"),
+        (("--version", "v1", "--set", "sft.setps=3"), "did you mean 'sft.steps'"),
+    ],
+)
+def test_what_cannot_be_trained_is_told_in_a_line(
+    arguments: tuple[str, ...], said: str, small: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    from flows import cli
+
+    out = tmp_path / "run"
+    line = ["omnirefiner", "train", "sft", "--lake", str(small.root), "--out", str(out), *arguments]
+    monkeypatch.setattr(sys, "argv", line)
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 2
+    assert said in capsys.readouterr().err.splitlines()[-1]
+    assert not out.exists()
+
+
+def test_a_run_keeps_to_what_it_was_begun_with(
+    small: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from flows import cli
+
+    def start(*more: str) -> Any:
+        assigned = [part for one in (*SMALL, *more) for part in ("--set", one)]
+        told = ["--version", "v1", "--lake", str(small.root), "--held-out", "none", "--out", str(tmp_path / "run")]
+        monkeypatch.setattr(sys, "argv", ["omnirefiner", "train", "sft", *told, "--json", *assigned])
+        try:
+            cli.main()
+        except SystemExit as ended:
+            return ended.code
+        return 0
+
+    assert start("sft.steps=1") in (0, None)
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["steps"] == 1
+    assert start("sft.steps=2") in (0, None)  # a run may go on for longer
+    assert start("tiny.depth=2") == 2
+    assert "it was begun with another tiny.depth" in capsys.readouterr().err
