@@ -9,8 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from schemas.ids import stream
-from schemas.records import Mask, Pixels
+from schemas.ids import sha256, stream
+from schemas.records import Mask, Photo, Pixels
 from schemas.training import Refine
 from tasks.engines.change import paste_back
 from tasks.photos import bucket
@@ -59,7 +59,7 @@ def _crops(
         aspect = seen[0] / seen[1]
         return all_of(*sides, aspect), all_of(*there, aspect)
     crop = focus(thing, sides, seen, margin, (0, 0))
-    place = find_place(draft, reference, mask)
+    place = find_place(_photo(draft), _photo(reference), mask)
     if place.found:
         return crop, alongside(crop, thing, place.box(*there), there)
     return crop, holding(place.box(*there), crop, there)
@@ -81,6 +81,10 @@ def _sampled(
         schedule(settings.steps, settings.shift),
     )
     return backbone.decode(latents)
+
+
+def _photo(pixels: Pixels) -> Photo:
+    return Photo(sha256(pixels.tobytes()), pixels)
 
 
 def _put(draft: Pixels, refined: Pixels, crop: Box) -> Pixels:
