@@ -29,17 +29,20 @@ def refine(
     reference: Pixels,
     instruction: str,
     mask: Mask | None = None,
+    *,
+    blind: bool = False,
 ) -> Pixels:
     """Return the draft (H, W, 3) refined; beyond the feather of the mask (H, W) it is the draft pixel by pixel.
 
     Without a mask, or with an empty one, the whole picture is refined. What the backbone sees is of about
-    `size` x `size` px. The same arguments give the same picture.
+    `size` x `size` px; one that was trained `blind` does not see the reference. The same arguments give the same
+    picture.
     """
     height, width = draft.shape[:2]
     seen = bucket(width, height, size)
     crop, beside = _crops(seen, draft, reference, mask, settings.margin)
     shown, told = _tensor(cut(draft, crop, seen)), _tensor(cut(reference, beside, seen))
-    refined = _pixels(_sampled(backbone, settings, seed, shown, told, instruction))
+    refined = _pixels(_sampled(backbone, settings, seed, shown, None if blind else told, instruction))
     edited = _put(draft, refined, crop)
     return edited if mask is None or not mask.any() else paste_back(draft, edited, mask, settings.feather)
 
@@ -67,12 +70,12 @@ def _crops(
 
 @torch.no_grad()
 def _sampled(
-    backbone: Backbone, settings: Refine, seed: int, draft: Tensor, reference: Tensor, instruction: str
+    backbone: Backbone, settings: Refine, seed: int, draft: Tensor, reference: Tensor | None, instruction: str
 ) -> Tensor:
     device = next(backbone.transformer.parameters()).device
-    draft, reference = draft.to(device), reference.to(device)
-    text = backbone.prompt([instruction], [draft, reference])
-    input, beside = backbone.encode(draft), backbone.encode(reference)
+    pictures = [one.to(device) for one in (draft, reference) if one is not None]
+    text = backbone.prompt([instruction], pictures)
+    input, beside = backbone.encode(pictures[0]), None if reference is None else backbone.encode(pictures[1])
     random = torch.Generator().manual_seed(int(stream(seed, "refine").integers(2**63)))
     noise = torch.randn(input.shape, generator=random).to(device)  # drawn on the CPU: the same whatever the device
     latents = sample(

@@ -58,6 +58,7 @@ def refine(
     else:
         assert lora is not None
         opened, settings = load_with_lora(backbone, lora, chosen, device())
-    refined = refine(opened, settings.refine, settings.data.size, seed, drafted, shown, instruction, where)
+    look = (settings.refine, settings.data.size, seed)
+    refined = refine(opened, *look, drafted, shown, instruction, where, blind=settings.blind)
     write_picture(target, refined)
     print(target)
