@@ -111,3 +111,17 @@ def test_what_is_not_a_number_is_black() -> None:
     mask = spot(target)
     refined = refine(Broken(), SETTINGS, 64, 0, target, target, "x", mask)
     assert refined[mask].max() == 0
+
+
+def test_a_blind_model_is_shown_no_reference() -> None:
+    class Blind(Copyist):
+        def velocity(self, noisy: Tensor, input: Tensor, reference: Tensor | None, text: Text, sigma: Tensor) -> Tensor:
+            assert reference is None
+            return (noisy - input) / sigma.view(-1, 1, 1, 1)
+
+    truth = photo()
+    mask = spot(truth)
+    draft, backbone = spoilt(truth, mask), Blind()
+    refined = refine(backbone, SETTINGS, 256, 0, draft, truth, "mend it", mask, blind=True)
+    assert np.array_equal(refined[~mask], draft[~mask])
+    assert len(backbone.seen) == 1
