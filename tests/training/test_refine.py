@@ -123,5 +123,5 @@ def test_a_blind_model_is_shown_no_reference() -> None:
     mask = spot(truth)
     draft, backbone = spoilt(truth, mask), Blind()
     refined = refine(backbone, SETTINGS, 256, 0, draft, truth, "mend it", mask, blind=True)
-    assert np.array_equal(refined[~mask], draft[~mask])
     assert len(backbone.seen) == 1
+    assert np.abs(refined.astype(int) - draft)[mask].mean() < 1  # which is what it answers with
