@@ -16,6 +16,7 @@ from schemas.errors import VersionError
 from tasks import catalog
 from tasks.compact import Chunk, compaction, repack
 from tasks.lake import Lake, open_lake
+from tasks.leakage import refuse_unknown
 from tasks.manifests import Manifest, read_manifest
 from tasks.pack import Shard
 from tasks.versions import is_cut_short, refuse_name, refuse_withdrawn, write_compacted
@@ -36,6 +37,7 @@ def compact(
             return read_manifest(the_lake, new)
         manifest = read_manifest(the_lake, version)
         with catalog.plan_of_run(the_lake, run) as connection:
+            refuse_unknown(connection, the_lake)
             gone = refuse_withdrawn(the_lake, connection, manifest)
         stay, chunks = compaction(the_lake, manifest, below, settings.shards.samples, gone)
         if not chunks:

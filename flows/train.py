@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, get_args
 
@@ -19,8 +20,10 @@ MAY_CHANGE = ("validation", "checkpoints", "refine")  # between two starts of on
 
 def train_sft(
     lake: str, version: str, backbone: str, run: Path, held_out: str | None, assignments: Sequence[str]
-) -> dict[str, Any]:
+) -> dict[str, Any] | None:
     """Fine-tune a backbone on a version's training split; return its last step and validation figures.
+
+    None in all processes but the first.
 
     `held_out` names the split group that is never trained on and always tried; None: none. Several processes (as
     `accelerate launch` starts them) divide each batch.
@@ -28,6 +31,12 @@ def train_sft(
     if backbone not in get_args(BackboneName):
         raise SettingsError(f"--backbone {backbone}: no such backbone; there are: {', '.join(get_args(BackboneName))}")
     settings = load_training(assignments, backbone)
+
+    if settings.blind:  # nobody looks at the reference
+        whole = settings.data.model_copy(update={"reference": "whole"})
+        settings = settings.model_copy(update={"data": whole})
+    if held_out == "train":
+        raise SettingsError("--held-out train: that is what is trained on; name another split group, or 'none'")
 
     from accelerate import PartialState
 
@@ -38,7 +47,7 @@ def train_sft(
     from training.seeds import seeded
     from training.sft import train
 
-    process = PartialState()
+    process = PartialState(timeout=timedelta(days=7))  # others wait while the first looks up places, or tries
     split = open_split(lake, version, "train")
     tried = _held_out(lake, version, held_out)
     with process.main_process_first():
@@ -48,7 +57,7 @@ def train_sft(
     with bars() as bar:
 
         def looked_up(group: Split) -> Split:
-            if settings.blind or settings.data.reference != "place":
+            if settings.data.reference != "place":
                 return group
             advance = bar(f"places {group.split_group}", group.samples)
             return look_up(group, run.parent / "places", max(1, settings.data.workers), advance)
@@ -57,6 +66,8 @@ def train_sft(
             split, tried = looked_up(split), tried and looked_up(tried)
         advance = bar("sft", settings.sft.steps) if process.is_main_process else lambda items, note="": None
         done = train(run, opened, settings, split, tried, advance)
+    if not process.is_main_process:
+        return None
     return {"run": str(run), "steps": done.steps, "validation": done.figures}
 
 
@@ -99,6 +110,8 @@ def _kept(told: dict[str, Any]) -> dict[str, Any]:
         if section in MAY_CHANGE:
             continue
         flat |= {f"{section}.{key}": one for key, one in value.items()} if isinstance(value, dict) else {section: value}
-    for key in ("sft.steps", "sft.at_once", "data.workers", "data.prefetch", "data.most_damaged", "data.digests"):
+    if flat["sft.decay"] == "constant":
+        flat.pop("sft.steps")  # else the rate knows its end
+    for key in ("sft.at_once", "data.workers", "data.prefetch", "data.most_damaged", "data.digests"):
         flat.pop(key, None)
     return flat

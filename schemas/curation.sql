@@ -124,8 +124,12 @@ WITH held AS (
     SELECT version, 'source' AS "by", image_id AS what FROM benchmark_photos
     UNION SELECT version, 'product', s.product FROM benchmark_photos JOIN all_sources s USING (image_id)
     UNION SELECT version, 'cluster', c.cluster_id FROM benchmark_photos JOIN clustered c USING (image_id)
+    -- also where a cluster was full: its links are left out of it, and are links all the same
+    UNION SELECT version, 'duplicate', d.other_id FROM benchmark_photos JOIN duplicates d ON d.one_id = image_id
+    UNION SELECT version, 'duplicate', d.one_id FROM benchmark_photos JOIN duplicates d ON d.other_id = image_id
 ), shown AS (
     SELECT quadruplet_id, 'source' AS "by", image_id AS what FROM photos_shown
+    UNION ALL SELECT quadruplet_id, 'duplicate', image_id FROM photos_shown
     UNION SELECT quadruplet_id, 'product', i.product FROM photos_shown JOIN all_images i USING (image_id)
     UNION SELECT quadruplet_id, 'cluster', c.cluster_id FROM photos_shown JOIN clustered c USING (image_id)
 )

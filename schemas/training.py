@@ -97,15 +97,15 @@ class Sft(Record):
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
     clip: Annotated[float, Field(gt=0)] = 1.0  # of the gradient's norm
     lora: Annotated[int, Field(ge=0, le=1024)] = 128  # its rank and alpha (ImageCritic); 0: the transformer learns
-    loss: Literal["velocity", "latent", "pixel"] = "velocity"  # compared: velocities, clean latents, or pictures
+    loss: Literal["velocity", "latent"] = "velocity"  # what is compared: velocities, or what they say is clean
     mask: bool = True  # the masked region weighs as much as all the rest (ImageCritic)
     sigma_mean: float = 0.0  # of the noise levels' logits
     sigma_std: Annotated[float, Field(gt=0)] = 1.0
     sigma_shift: Annotated[float, Field(gt=0)] = 1.0  # of the levels towards noise
-    precision: Literal["no", "bf16", "fp16"] = "bf16"
+    precision: Literal["no", "bf16"] = "bf16"
     checkpointing: bool = True  # of gradients: less memory, more time
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.0  # decay of the weights' running mean, which is then kept; 0: none
-    cache: bool = False  # latents and prompts are kept on disk by digest; of use where crops do not vary
+    cache: bool = False  # latents and prompts are kept on disk by digest: for data.crop = "whole", which never varies
 
 
 class Validation(Record):
@@ -147,6 +147,12 @@ class Training(Record):
     qwen_image_edit: QwenImageEdit = QwenImageEdit()
     flux2_klein: Klein = Klein()
     refine: Refine = Refine()
+
+    @model_validator(mode="after")
+    def _fit_together(self) -> Self:
+        if self.sft.cache and self.data.crop != "whole":
+            raise ValueError("sft.cache is of use with data.crop = 'whole' alone: other crops are new each epoch")
+        return self
 
 
 # `tiny` is trained whole, on two cores, within minutes; with the defaults above it would take days.

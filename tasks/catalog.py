@@ -80,17 +80,22 @@ def refresh(connection: duckdb.DuckDBPyConnection, lake: Lake, stage: str) -> No
         _lay_ledger(connection, stage, ledger.files(lake, stage), copy=False)
 
 
-def plan_of_run(lake: Lake, run: Row) -> duckdb.DuckDBPyConnection:
-    """Return the plan under the settings that a run recorded, with what the filter set in force drops.
+def plan_of_run(lake: Lake, run: Row, curation: Curation | None = None) -> duckdb.DuckDBPyConnection:
+    """Return the plan under the settings that a run recorded, with what a filter set drops: by default that in force.
 
     Raises FilterError where a rule can no longer be applied.
     """
-    curation = filters.curation(lake)
+    curation = curation or filters.curation(lake)
     connection = plan(lake, *_of_run(run, curation))
-    keep(connection)
-    if curation and curation.filters:
-        _lay_rules(connection, curation)
-        _table(connection, "dropped", filters.dropped(connection, curation.filters))
+    try:
+        with _told(lake, *UNREADABLE):
+            keep(connection)
+        if curation and curation.filters:
+            _lay_rules(connection, curation)
+            _table(connection, "dropped", filters.dropped(connection, curation.filters))
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 

@@ -15,6 +15,7 @@ from tasks import catalog
 from tasks.catalog import rows
 from tasks.deletions import deleted_keys
 from tasks.distributions import BARS, SCORES, bars, gather, histogram
+from tasks.filters import Curation, FilterSet, curation
 from tasks.lake import Lake
 from tasks.ledger import Row
 from tasks.manifests import Manifest, read_manifest
@@ -24,8 +25,8 @@ SAID = pa.schema([("quadruplet_id", pa.string()), ("said", pa.string()), ("side"
 # The samples of one side, as its version's restorations were answered.
 SIDE = """
 SELECT q.*, s.said, i.ordinal FROM all_quadruplets q JOIN said s USING (quadruplet_id)
-LEFT JOIN (SELECT instruction_id, any_value(ordinal) AS ordinal FROM all_instructions GROUP BY 1) i
-    USING (instruction_id)
+LEFT JOIN (SELECT instruction_id, min(ordinal) AS ordinal FROM all_instructions WHERE fingerprint = $instruct
+           GROUP BY 1) i USING (instruction_id)
 WHERE s.side = $side AND q.fingerprint = $fingerprint
 QUALIFY row_number() OVER (PARTITION BY q.quadruplet_id ORDER BY q.run_id DESC) = 1
 """
@@ -154,12 +155,13 @@ def left_out(lake: Lake, before: Manifest, after: Manifest) -> list[Left]:
     the ledger as it is now.
     """
     now = {key: json.dumps(after[key]) for key in ("fingerprints", "settings")} | {"run_id": after["run_id"]}
-    with catalog.plan_of_run(lake, now) as connection:
+    with catalog.plan_of_run(lake, now, _curation_of(lake, after)) as connection:
         connection.execute(catalog.QUESTIONS)  # what is refused now is one
         said = [{**row, "side": side} for side, m in (("one", before), ("other", after)) for row in _said(lake, m)]
         connection.register("said", pa.Table.from_pylist(said, schema=SAID))
         for side, manifest in (("one", before), ("other", after)):
-            parameters = {"side": side, "fingerprint": manifest["fingerprints"]["restore"]}
+            restore, instruct = (manifest["fingerprints"][stage] for stage in ("restore", "instruct"))
+            parameters = {"side": side, "fingerprint": restore, "instruct": instruct}
             connection.execute(f"CREATE TEMP TABLE {side} AS {SIDE}", parameters)
         judged = before["fingerprints"].get("judge") != after["fingerprints"].get("judge")
         connection.execute(MATCHED, {"judged": judged})
@@ -172,6 +174,15 @@ def left_out(lake: Lake, before: Manifest, after: Manifest) -> list[Left]:
         Left(what="rewritten", stage=row["stage"], reason=_changed(row["stage"], before, after), samples=row["n"])
         for row in rewritten
     ] + [Left(what="dropped", stage=row["stage"], reason=row["reason"], samples=row["n"]) for row in dropped]
+
+
+def _curation_of(lake: Lake, manifest: Manifest) -> Curation | None:
+    """Return the curation in force as if a version's filter set were; the scores are those that count now."""
+    newest = curation(lake)
+    if newest is None:
+        return None
+    told = manifest["filters"]
+    return newest.model_copy(update={"filters": told and FilterSet(name=told["name"], rules=told["rules"])})
 
 
 def _said(lake: Lake, manifest: Manifest) -> list[Row]:

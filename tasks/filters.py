@@ -35,6 +35,12 @@ NO_EXPRESSIONS = {  # kinds of DuckDB's syntax tree, and what they are called
     "POSITIONAL_REFERENCE": "a column by its number",
     "DEFAULT": "DEFAULT",
 }
+CLOCKS = (  # what answers by time or place; some of it DuckDB takes for steady, some looks like a column
+    "age", "version", "today", "now", "get_current_timestamp", "transaction_timestamp", "localtime", "localtimestamp",
+    "user", "session_user", *(f"current_{what}" for what in (
+        "date", "time", "timestamp", "localtime", "localtimestamp", "user", "role", "schema", "catalog", "database"
+    )),
+)  # fmt: skip
 EMPTY_CLAUSES = ("modifiers", "where_clause", "group_expressions", "group_sets", "having", "sample", "qualify")
 
 
@@ -217,6 +223,8 @@ def _refused(connection: duckdb.DuckDBPyConnection, drop: str, steady: frozenset
         kind = part.get("class")
         if kind in NO_EXPRESSIONS:
             return f"it has {NO_EXPRESSIONS[kind]}, and looks at more than one sample's own columns"
+        if kind == "COLUMN_REF" and part["column_names"][-1].lower() in CLOCKS:
+            return f"it asks for {part['column_names'][-1]}, which does not always answer the same"
         if kind == "FUNCTION" and part["function_name"] not in steady:
             return f"it calls {part['function_name']}(), which is none, or does not always answer the same"
     return None
@@ -238,7 +246,7 @@ def _steady_functions(connection: duckdb.DuckDBPyConnection) -> frozenset[str]:
              GROUP BY function_name HAVING bool_and(stability = 'CONSISTENT')"""
     found = (name for (name,) in connection.execute(sql).fetchall())
     return frozenset(
-        name for name in found if not name.startswith("__")
+        name for name in found if not name.startswith("__") and name not in CLOCKS
     )  # those are DuckDB's own, and trust their callers
 
 

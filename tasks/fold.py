@@ -6,6 +6,7 @@ reads them.
 """
 
 import io
+from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -18,6 +19,7 @@ from tasks.lake import Lake, put, told
 
 MANY = 64  # small files of a stage that are worth a larger one
 SMALL = 8 << 20  # bytes; a larger file is not written again
+LARGE = 64 << 20  # bytes of small files that make one: they are held in memory meanwhile
 WHOLE = ("runs",)  # whose files are asked for by run
 
 
@@ -34,14 +36,36 @@ def _fold(lake: Lake, stage: str) -> int:
     with told(lake):
         for file in sorted(set(ledger.all_files(lake, stage)).difference(current)):
             file.unlink()
-    small = [file for file in current if file.stat().st_size < SMALL]
+    sizes = {file: file.stat().st_size for file in current}
+    small = [file for file in current if sizes[file] < SMALL]
     if len(small) < MANY:
         return 0
-    names = [file.name for file in small]
-    found = [pa.Table.from_pylist(ledger.read(lake, stage, file), schema=SCHEMAS[stage]) for file in small]
-    stands_for = {ledger.STANDS_FOR: canonical(names).encode()}
-    buffer = io.BytesIO()
-    pq.write_table(pa.concat_tables(found).replace_schema_metadata(stands_for), buffer, compression="zstd")
-    newest = names[-1].partition("-")[0]
-    put(lake, Path(small[0].parent, f"{newest}{ledger.FOLDED}{digest(*names)[:16]}.parquet"), buffer.getvalue())
+    group: list[Path] = []
+    for file in small:
+        if sum(sizes[one] for one in group) + sizes[file] > LARGE:
+            _put(lake, group)
+            group = []
+        group.append(file)
+    _put(lake, group)
     return len(small)
+
+
+def _put(lake: Lake, group: Sequence[Path]) -> None:
+    """Write the file that stands for a group, and for all that these stand for: none of them may ever count again."""
+    names = [file.name for file in group]
+    older = [name for file in group if ledger.FOLDED in file.name for name in ledger.stands_for(file)]
+    tables = [_read(lake, file) for file in group]
+    table = pa.concat_tables(tables, promote_options="default")  # also columns that this code does not know
+    table = table.replace_schema_metadata({ledger.STANDS_FOR: canonical(sorted({*names, *older})).encode()})
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer, compression="zstd")
+    newest = names[-1].partition("-")[0]
+    put(lake, group[0].with_name(f"{newest}{ledger.FOLDED}{digest(*names)[:16]}.parquet"), buffer.getvalue())
+
+
+def _read(lake: Lake, file: Path) -> pa.Table:
+    try:
+        with pq.ParquetFile(file) as opened:
+            return opened.read(use_threads=False)
+    except (pa.ArrowException, OSError) as error:
+        raise ledger.unreadable(lake, file, error) from None

@@ -43,8 +43,9 @@ def append(lake: Lake, stage: str, run_id: str, fingerprint: str, rows: Sequence
     """Write a chunk's rows as one file, at once and durably. `seconds` is the work they took, shared out evenly."""
     stamp = {"fingerprint": fingerprint, "run_id": run_id, "at": datetime.datetime.now(datetime.UTC),
              "seconds": seconds / max(1, len(rows))}  # fmt: skip
-    # named by its items: a chunk that is tried again, or on another machine, cannot answer them twice
-    name = digest(fingerprint, *sorted({row["item_id"] for row in rows}))
+    # named by its items and what became of them: a chunk that is tried again, or on another machine, cannot answer them
+    # twice, and what failed before is answered all the same
+    name = digest(fingerprint, *sorted({(row["item_id"], row["status"]) for row in rows}))
     write(lake, stage, run_id, name, [{**row, **stamp} for row in rows])
 
 
@@ -59,7 +60,7 @@ def write(lake: Lake, stage: str, run_id: str, name: str, rows: Sequence[Row]) -
 def files(lake: Lake, stage: str) -> list[Path]:
     """Return the stage's ledger files, oldest run first, without those that a folded one stands for."""
     found = all_files(lake, stage)
-    folded = {name for file in found if FOLDED in file.name for name in _stands_for(file)}
+    folded = {name for file in found if FOLDED in file.name for name in stands_for(file)}
     return [file for file in found if file.name not in folded]
 
 
@@ -68,11 +69,11 @@ def all_files(lake: Lake, stage: str) -> list[Path]:
     return sorted((lake.root / "ledger" / stage).glob("[0-9]*-*.parquet"))
 
 
-def _stands_for(file: Path) -> list[str]:
-    """Return the names of the files that were folded into this one; of a damaged one, none."""
+def stands_for(file: Path) -> list[str]:
+    """Return the names of the files that were ever folded into this one; of a damaged one, none: reading it tells."""
     try:
         names: list[str] = json.loads(pq.read_metadata(file).metadata[STANDS_FOR])
-    except (pa.ArrowException, OSError):
+    except (pa.ArrowInvalid, FileNotFoundError):
         return []
     return names
 
@@ -88,11 +89,15 @@ def read(lake: Lake, stage: str, file: Path) -> list[Row]:
         with pq.ParquetFile(file) as opened:
             found = opened.read(use_threads=False).to_pylist()
     except (pa.ArrowException, OSError) as error:
-        first = str(error).strip().splitlines()[0]
-        name = file.relative_to(lake.root)
-        raise LakeError(f"lake {lake.root}: {name} cannot be read ({first}); restore that file") from None
+        raise unreadable(lake, file, error) from None
     nothing = dict.fromkeys(SCHEMAS[stage].names)  # columns come with time: older rows have nothing in them
     return [nothing | row for row in found]
+
+
+def unreadable(lake: Lake, file: Path, error: Exception) -> LakeError:
+    """Return what to raise of a ledger file that cannot be read."""
+    first = str(error).strip().splitlines()[0]
+    return LakeError(f"lake {lake.root}: {file.relative_to(lake.root)} cannot be read ({first}); restore that file")
 
 
 def damaged(lake: Lake) -> list[str]:

@@ -8,12 +8,12 @@ and losing all of it costs nothing but the asking.
 import sqlite3
 from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from threading import Lock
 
-from schemas.errors import ArtifactError, LakeError
+from schemas.errors import LakeError
 from schemas.records import Pixels
 from tasks.codecs import encode_webp, load_photo
 from tasks.engines.chat import Usage
@@ -42,13 +42,14 @@ class Requests:
             database.execute("INSERT OR IGNORE INTO requests VALUES (?, ?)", [key, reply.strip()])
 
     def recall_picture(self, key: str) -> Pixels | None:
-        """Return the picture (H, W, 3) uint8 that answered a request, if it is still there."""
+        """Return the picture (H, W, 3) uint8 that answered a request, if it is still there: `gc` may have taken it.
+
+        Raises ArtifactError where it is damaged.
+        """
         name = self.recall(key)
-        if name is None:
+        if name is None or not self.lake.artifact(name.decode(), "webp").exists():
             return None
-        with suppress(ArtifactError):  # collected as garbage, or damaged: it is asked for again
-            return load_photo(self.lake, name.decode())
-        return None
+        return load_photo(self.lake, name.decode())
 
     def keep_picture(self, key: str, pixels: Pixels) -> None:
         """Keep the picture (H, W, 3) uint8 that answered a request: as the artifact that a raw edit is, by its name."""

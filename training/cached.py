@@ -1,6 +1,6 @@
 """Latents and prompts kept on disk by the digest of what they were made of: an encoder is asked once, not each epoch.
 
-Of use where crops do not vary (`data.margin=[0.5, 0.5]`); else every epoch has pictures of its own.
+Of use where crops do not vary (`data.crop=whole`); else every epoch has pictures of its own.
 """
 
 import os
@@ -29,16 +29,27 @@ class Cache:
         return torch.stack([self._latents(picture) for picture in pictures])
 
     def prompt(self, instructions: Sequence[str], pictures: Sequence[Tensor]) -> Text:
-        """Return what the transformer is told of instructions, those of a batch together: they are of one length."""
-        shown = [_digest(picture) for picture in pictures] if self.backbone.name == "qwen_image_edit" else []
-        path = self._path("text", *instructions, *shown)
+        """Return what the transformer is told of instructions, a row each, filled up to the longest."""
+        shown = pictures if self.backbone.name == "qwen_image_edit" else []  # the others do not look
+        rows = [self._prompt(one, [few[at : at + 1] for few in shown]) for at, one in enumerate(instructions)]
+        length = max(row["tokens"].shape[1] for row in rows)
+        seen = [row.get("seen", torch.ones(row["tokens"].shape[:2], dtype=torch.bool)) for row in rows]
+        told = any("seen" in row for row in rows) or len({row["tokens"].shape[1] for row in rows}) > 1
+        return Text(
+            tokens=torch.cat([_filled(row["tokens"], length) for row in rows]),
+            pooled=torch.cat([row["pooled"] for row in rows]) if "pooled" in rows[0] else None,
+            seen=torch.cat([_filled(one.to(rows[0]["tokens"].device), length) for one in seen]) if told else None,
+        )
+
+    def _prompt(self, instruction: str, pictures: Sequence[Tensor]) -> dict[str, Tensor]:
+        path = self._path("text", instruction, *map(_digest, pictures))
         known = self._load(path)
-        if known is not None:
-            return Text(**known)
-        text = self.backbone.prompt(instructions, pictures)
-        told = {field.name: getattr(text, field.name) for field in fields(text)}
-        self._save(path, {name: value for name, value in told.items() if value is not None})
-        return text
+        if known is None:
+            text = self.backbone.prompt([instruction], pictures)
+            told = {field.name: getattr(text, field.name) for field in fields(text)}
+            known = {name: value for name, value in told.items() if value is not None}
+            self._save(path, known)
+        return known
 
     def _latents(self, picture: Tensor) -> Tensor:
         path = self._path("latents", _digest(picture))
@@ -65,6 +76,12 @@ class Cache:
         unfinished = path.with_name(f".{path.name}.{os.getpid()}")
         save_file({name: tensor.detach().contiguous() for name, tensor in tensors.items()}, unfinished)
         unfinished.replace(path)
+
+
+def _filled(rows: Tensor, length: int) -> Tensor:
+    """Return rows (1, L, ...) with zeros after them, `length` long."""
+    more = rows.new_zeros(1, length - rows.shape[1], *rows.shape[2:])
+    return torch.cat([rows, more], dim=1)
 
 
 def _digest(picture: Tensor) -> str:

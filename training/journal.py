@@ -36,9 +36,13 @@ class Journal:
 
         self.run = run
         (run / PICTURES).mkdir(parents=True, exist_ok=True)
-        self.lines = [line for line in read_metrics(run) if line["step"] <= after]
-        path = run / METRICS
-        path.write_text("".join(json.dumps(line) + "\n" for line in self.lines))
+        path, unfinished = run / METRICS, run / f".{METRICS}"
+        lines = [line for line in read_metrics(run) if line["step"] <= after]
+        unfinished.write_text("".join(json.dumps(line) + "\n" for line in lines))
+        unfinished.replace(path)
+        for picture in (run / PICTURES).iterdir():
+            if int(picture.stem) > after:
+                picture.unlink()
         self._file = path.open("a")
         self._events = SummaryWriter(str(run / EVENTS), purge_step=after + 1)
 
@@ -64,7 +68,6 @@ class Journal:
         write_curves(self.run)
 
     def _add(self, line: dict[str, Any]) -> None:
-        self.lines.append(line)
         self._file.write(json.dumps(line) + "\n")
         self._file.flush()
         figures = {name: value for name, value in line.items() if isinstance(value, int | float) and name != "step"}

@@ -75,7 +75,8 @@ def keep(
         shutil.rmtree(folder, ignore_errors=True)
         unfinished.rename(folder)
         _sync(folder.parent)
-        for old in _folders(run)[: -settings.checkpoints.keep]:
+        before = [one for one in _folders(run) if int(one.name) <= step]
+        for old in {*_folders(run)}.difference(before[-settings.checkpoints.keep :]):  # later ones are of no use
             shutil.rmtree(old)
     except (OSError, SafetensorError) as error:
         shutil.rmtree(unfinished, ignore_errors=True)
@@ -88,7 +89,10 @@ def keep(
 
 
 def newest(run: Path) -> Kept | None:
-    """Return the newest checkpoint of a run that is whole, or None where it has none; cut ones are passed over."""
+    """Return the newest checkpoint of a run that is whole, or None where it has none; cut ones are passed over.
+
+    Raises TrainingError where it has some, and none is whole.
+    """
     for folder in reversed(_folders(run)):
         try:
             told = json.loads((folder / STATE).read_bytes())
@@ -96,6 +100,10 @@ def newest(run: Path) -> Kept | None:
                 return Kept(folder, told["step"], State(**told["state"]))
         except (OSError, ValueError, KeyError, TypeError):
             continue
+    if _folders(run):
+        raise TrainingError(
+            f"run {run}: none of its checkpoints is whole; restore one, or delete {run / FOLDER} to begin anew"
+        )
     return None
 
 
@@ -140,7 +148,7 @@ def _moments(transformer: nn.Module, optimizer: torch.optim.Optimizer) -> dict[s
 
 
 def _folders(run: Path) -> list[Path]:
-    return sorted(path for path in (run / FOLDER).glob("[0-9]*") if path.is_dir())
+    return sorted((path for path in (run / FOLDER).glob("[0-9]*") if path.is_dir()), key=lambda path: int(path.name))
 
 
 def _sync(path: Path) -> None:

@@ -12,7 +12,7 @@ class RunningMean:
 
     def __init__(self, transformer: nn.Module, decay: float) -> None:
         self.decay, self.steps = decay, 0
-        self.weights = {name: weight.detach().clone() for name, weight in _learning(transformer)}
+        self.weights = {name: weight.detach().float().clone() for name, weight in _learning(transformer)}
 
     @torch.no_grad()
     def update(self, transformer: nn.Module) -> None:
@@ -20,7 +20,7 @@ class RunningMean:
         self.steps += 1
         decay = min(self.decay, (1 + self.steps) / (10 + self.steps))
         for name, weight in _learning(transformer):
-            self.weights[name].lerp_(weight, 1 - decay)
+            self.weights[name].lerp_(weight.float(), 1 - decay)
 
     @contextmanager
     def lend(self, transformer: nn.Module) -> Iterator[None]:

@@ -10,14 +10,14 @@ from a checkpoint as if it had not stopped.
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, DistributedType
 from torch import Tensor, nn
 
 from schemas.errors import SettingsError, TrainingError
@@ -28,12 +28,14 @@ from training.backbones import Backbone, Text
 from training.cached import Cache
 from training.dataset import Batch, Split, State, batches
 from training.flow import masked_loss, mix, shifted, shrink
-from training.journal import Journal
+from training.journal import Journal, read_metrics
 from training.lora import add_lora
 from training.mean import RunningMean, bear
 from training.validate import validate
 
 Advance = Callable[[int, str], None]
+
+PARALLEL = (DistributedType.NO, DistributedType.MULTI_CPU, DistributedType.MULTI_GPU)  # each holds the whole model
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,19 @@ class Done:
 
     steps: int
     figures: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class _Trained:
+    """What learns in a run, and what of it is kept."""
+
+    run: Path
+    settings: Training
+    accelerator: Accelerator
+    backbone: Backbone
+    transformer: nn.Module  # as it is, while the backbone may bear it as it was prepared for several processes
+    optimizer: torch.optim.Optimizer
+    mean: RunningMean | None
 
 
 def train(
@@ -58,56 +73,72 @@ def train(
     checkpoint stays), or a checkpoint cannot be written; DataError as `training.dataset.batches` does.
     """
     sft = settings.sft
-    if sft.loss == "pixel" and not getattr(backbone, "decodes_with_gradient", False):
-        raise SettingsError(f"setting sft.loss: the autoencoder of {backbone.name} passes no gradient; take 'latent'")
-    accelerator = Accelerator(mixed_precision=sft.precision, cpu=not torch.cuda.is_available())
+    accelerator = _accelerator(run, sft)
     weights = learning_weights(backbone, sft)
     optimizer = torch.optim.AdamW(weights, sft.rate, betas=(0.9, 0.99), weight_decay=sft.weight_decay)
     mean = RunningMean(backbone.transformer, sft.ema) if sft.ema else None
     step, state = _resumed(run, backbone, optimizer, mean)
     advance(step, "")
-    whole = backbone.transformer
-    backbone.transformer, optimizer = accelerator.prepare(whole, optimizer)
     cache = Cache(run / "cache", backbone) if sft.cache else None
-    rank, world = accelerator.process_index, accelerator.num_processes
     journal = Journal(run, after=step) if accelerator.is_main_process else None
-    figures: dict[str, Any] = {}
+    trained = _Trained(run, settings, accelerator, backbone, backbone.transformer, optimizer, mean)
+    backbone.transformer, optimizer = accelerator.prepare(backbone.transformer, optimizer)
+    due = False
     began = time.perf_counter()
-    for batch in batches(split, settings.data, settings.seed, state, rank, world):
-        if step >= sft.steps:
-            break
-        rate = scheduled(sft, step)
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-        loss = _accumulated(accelerator, backbone, settings, batch, step, cache)
-        norm = float(accelerator.clip_grad_norm_(weights, sft.clip))
-        if not math.isfinite(loss) or not math.isfinite(norm):
-            raise TrainingError(
-                f"run {run}: at step {step + 1} the loss is {loss}, its gradient {norm}; the checkpoint before is "
-                "kept: start a run with a lower sft.rate, or with sft.precision=no"
-            )
-        optimizer.step()
-        optimizer.zero_grad()
-        if mean:
-            mean.update(whole)
-        step, state = step + 1, batch.state
-        last = step == sft.steps
+    try:
+        rank, world = accelerator.process_index, accelerator.num_processes
+        for batch in batches(split, settings.data, settings.seed, state, rank, world):
+            if step >= sft.steps:
+                break
+            rate = scheduled(sft, step)
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            loss = _accumulated(accelerator, backbone, settings, batch, step, cache)
+            norm = float(accelerator.clip_grad_norm_(weights, sft.clip))
+            _refuse_ruin(run, step, loss, norm)
+            if due:  # only now it is known that what was learnt then is good
+                _keep(trained, step, state)
+            optimizer.step()
+            optimizer.zero_grad()
+            if mean:
+                mean.update(trained.transformer)
+            step, state = step + 1, batch.state
+            due = step % settings.checkpoints.every == 0
+            if journal:
+                seconds = time.perf_counter() - began
+                journal.write(step, loss=loss, rate=rate, norm=norm, seconds=seconds, substitutes=batch.substitutes)
+            advance(1, f"loss {loss:.4f}")
+            began = time.perf_counter()
+            if step == sft.steps or step % settings.validation.every == 0:
+                _try(trained, held_out, journal, step)
+            if step == sft.steps:
+                _keep(trained, step, state)
+            del batch  # its memory is wanted for the next
+    finally:
+        backbone.transformer = trained.transformer
         if journal:
-            seconds = time.perf_counter() - began
-            journal.write(step, loss=loss, rate=rate, norm=norm, seconds=seconds, substitutes=batch.substitutes)
-        advance(1, f"loss {loss:.4f}")
-        began = time.perf_counter()
-        if held_out and (last or step % settings.validation.every == 0):
-            figures = _validated(accelerator, backbone, whole, settings, held_out, mean, journal, step) or figures
-        if last or step % settings.checkpoints.every == 0:
-            _kept(accelerator, run, step, state, backbone, whole, settings, optimizer, mean)
-        del batch  # its memory is wanted for the next
-    backbone.transformer = whole
+            journal.close()
     if mean:
-        bear(whole, mean.weights)  # what is handed back is what was kept
-    if journal:
-        journal.close()
-    return Done(step, figures)
+        bear(trained.transformer, mean.weights)  # what is handed back is what was kept
+    return Done(step, next((line["validation"] for line in reversed(read_metrics(run)) if "validation" in line), {}))
+
+
+def _accelerator(run: Path, sft: Sft) -> Accelerator:
+    accelerator = Accelerator(mixed_precision=sft.precision, cpu=not torch.cuda.is_available())
+    if accelerator.distributed_type not in PARALLEL:
+        raise TrainingError(
+            f"run {run}: {accelerator.distributed_type.value} is not known here; launch processes that each hold the "
+            "whole model (accelerate launch --multi_gpu)"
+        )
+    return accelerator
+
+
+def _refuse_ruin(run: Path, step: int, loss: float, norm: float) -> None:
+    if not math.isfinite(loss) or not math.isfinite(norm):
+        raise TrainingError(
+            f"run {run}: at step {step + 1} the loss is {loss}, its gradient {norm}; the checkpoint before is kept: "
+            "begin another run with a lower sft.rate, or with sft.precision=no"
+        )
 
 
 def learning_weights(backbone: Backbone, sft: Sft) -> list[nn.Parameter]:
@@ -117,6 +148,10 @@ def learning_weights(backbone: Backbone, sft: Sft) -> list[nn.Parameter]:
         transformer.enable_gradient_checkpointing()  # type: ignore[operator]
     if hasattr(transformer, "peft_config"):  # loaded with what has learnt before
         return [weight for weight in transformer.parameters() if weight.requires_grad]
+    if not sft.lora and any(weight.dtype != torch.float32 for weight in transformer.parameters()):
+        raise SettingsError(
+            "setting sft.lora: 0 lets all weights learn, which takes float32: set dtype of the backbone"
+        )
     if sft.lora:
         return add_lora(transformer, backbone.lora_targets, sft.lora, sft.lora)
     return list(transformer.requires_grad_().parameters())
@@ -154,15 +189,12 @@ def losses(backbone: Backbone, settings: Training, batch: Batch, step: int, cach
     sigma = sigmas_of(sft, settings.seed, step, batch.keys).to(device)
     noisy = mix(clean, noise, sigma)
     velocity = backbone.velocity(noisy.to(clean.dtype), draft, seen, text, sigma)
-    height, width = (target if sft.loss == "pixel" else clean).shape[2:]
     mask = batch.mask.to(device)
-    weight = shrink(mask if sft.mask else torch.zeros_like(mask), height, width)
+    weight = shrink(mask if sft.mask else torch.zeros_like(mask), *clean.shape[2:])
     if sft.loss == "velocity":
         return masked_loss(velocity, noise - clean, weight)
     found = noisy - sigma.view(-1, 1, 1, 1) * velocity.float()  # what the velocity says the clean latents are
-    if sft.loss == "latent":
-        return masked_loss(found, clean, weight)
-    return masked_loss(backbone.decode(found.to(clean.dtype)), target, weight)
+    return masked_loss(found, clean, weight)
 
 
 def _pictures(pixels: Tensor, device: torch.device) -> Tensor:
@@ -210,33 +242,28 @@ def _resumed(
     return found.step, found.state
 
 
-def _validated(
-    accelerator: Accelerator, backbone: Backbone, whole: nn.Module, settings: Training, held_out: Split,
-    mean: RunningMean | None, journal: Journal | None, step: int,
-) -> dict[str, Any] | None:  # fmt: skip
-    """Try what has learnt on what is held out, in the first process, while the others wait."""
-    figures = None
-    if journal:
-        prepared, backbone.transformer = backbone.transformer, whole
-        try:
-            with mean.lend(whole) if mean else nullcontext():
-                found = validate(backbone, settings, held_out)
-        finally:
-            backbone.transformer = prepared
-        journal.validated(step, found, settings.validation.shown)
-        figures = found.figures
-    accelerator.wait_for_everyone()
-    return figures
+def _keep(trained: _Trained, step: int, state: State) -> None:
+    """Keep what was learnt, in the first process, while the others wait."""
+    if trained.accelerator.is_main_process:
+        with _as_it_is(trained):
+            kept.keep(trained.run, step, state, trained.backbone, trained.settings, trained.optimizer, trained.mean)
+    trained.accelerator.wait_for_everyone()
 
 
-def _kept(
-    accelerator: Accelerator, run: Path, step: int, state: State, backbone: Backbone, whole: nn.Module,
-    settings: Training, optimizer: Any, mean: RunningMean | None,
-) -> None:  # fmt: skip
-    if accelerator.is_main_process:
-        prepared, backbone.transformer = backbone.transformer, whole
-        try:
-            kept.keep(run, step, state, backbone, settings, getattr(optimizer, "optimizer", optimizer), mean)
-        finally:
-            backbone.transformer = prepared
-    accelerator.wait_for_everyone()
+def _try(trained: _Trained, held_out: Split | None, journal: Journal | None, step: int) -> None:
+    """Try what was learnt on what is held out, in the first process, while the others wait."""
+    if journal and held_out:
+        mean, settings = trained.mean, trained.settings
+        with _as_it_is(trained), mean.lend(trained.transformer) if mean else nullcontext():
+            journal.validated(step, validate(trained.backbone, settings, held_out), settings.validation.shown)
+    trained.accelerator.wait_for_everyone()
+
+
+@contextmanager
+def _as_it_is(trained: _Trained) -> Iterator[None]:
+    """Let the backbone bear its transformer as it is, not as it was prepared for several processes."""
+    prepared, trained.backbone.transformer = trained.backbone.transformer, trained.transformer
+    try:
+        yield
+    finally:
+        trained.backbone.transformer = prepared

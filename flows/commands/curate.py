@@ -66,7 +66,7 @@ def _dry_run(filters: str | None, lake: Path, as_json: bool) -> None:
     asked = in_force(the_lake) if filters is None else read_now
     with read(the_lake) as connection:
         if asked is not None:
-            check(connection, asked, f"filters {filters}")
+            check(connection, asked, f"filters {filters}" if filters else f"filter set '{asked.name}', in force")
         found = effect(connection, asked)
     if as_json:
         print_json(found.model_dump())

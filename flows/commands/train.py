@@ -38,6 +38,8 @@ def sft(
 
     run = out or Path("runs") / f"{version}-{backbone}"
     done = train_sft(lake, version, backbone, run, None if held_out == "none" else held_out, assignments or ())
+    if done is None:
+        return
     if as_json:
         print(json.dumps(done))
         return

@@ -53,12 +53,22 @@ class DiffusersEditor:
                         continue
                     painted = [EngineFailure(_out_of_memory(size, self.settings))]
                 except Exception as error:  # whatever a pipeline raises must not lose the other edits
-                    painted = [EngineFailure(f"{self.settings.model}: {type(error).__name__}: {error}")] * len(together)
+                    painted = [EngineFailure(f"{self.settings.model}: {type(error).__name__}: {error}")]
+                    if len(together) > 1:
+                        together = together[:1]  # alone it may be painted, or it is the one that cannot be
+                        painted = self._alone(requests[together[0]])
                 if isinstance(painted[0], EngineFailure):
                     self._recover()
                 outcomes |= zip(together, painted, strict=True)
                 waiting = waiting[len(together) :]
         return [outcomes[number] for number in range(len(requests))]
+
+    def _alone(self, request: EditRequest) -> "list[Pixels | EngineFailure]":
+        """Paint one edit of several that could not be painted together."""
+        try:
+            return [*self._paint([request])]
+        except Exception as error:
+            return [EngineFailure(f"{self.settings.model}: {type(error).__name__}: {error}")]
 
     def _paint(self, requests: Sequence[EditRequest]) -> list[Pixels]:
         """Paint edits of targets of one size in one call. Every pipeline is told the size: none guesses it right."""

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 import aiohttp
 
+from schemas.errors import ProjectError
 from schemas.records import EngineFailure, Refusal
 from schemas.settings import Servers
 
@@ -108,18 +109,27 @@ def _end(shared: Pool) -> None:
 
 
 def all_answers(questions: Sequence[Coroutine[Any, Any, Answer]]) -> "list[Answer | Refusal | EngineFailure]":
-    """Carry out coroutines on the pool's loop, all at once; what one raises becomes its outcome, in their order."""
+    """Carry out coroutines on the pool's loop, all at once; what one raises becomes its outcome, in their order.
+
+    Trouble with the lake is nobody's outcome: it is raised, once all are done.
+    """
 
     async def outcome(question: Coroutine[Any, Any, Answer]) -> "Answer | Refusal | EngineFailure":
         try:
             return await question
         except (Refusal, EngineFailure) as outcome:
             return outcome
+        except ProjectError:
+            raise
         except Exception as error:  # an engine's bug or a broken dependency must not lose the batch
             return EngineFailure(f"{type(error).__name__}: {error}")
 
     async def gathered() -> "list[Answer | Refusal | EngineFailure]":
-        return await asyncio.gather(*map(outcome, questions))
+        found = await asyncio.gather(*map(outcome, questions), return_exceptions=True)
+        for one in found:
+            if isinstance(one, BaseException) and not isinstance(one, Refusal | EngineFailure):
+                raise one
+        return found  # type: ignore[return-value]
 
     return asyncio.run_coroutine_threadsafe(gathered(), pool().loop).result()
 
@@ -134,15 +144,17 @@ async def post(servers: Servers, path: str, body: Body, most_bytes: int = MOST_B
     Raises EngineFailure where nothing helped, or where a server says that the request itself is wrong.
     """
     clock = asyncio.get_running_loop().time
-    trouble, turned_away, lost_since = "", 0, clock()
+    trouble, turned_away = "", 0
+    lost_since: float | None = None  # since when nobody could be reached, as far as this request saw
     retries = -1
     while turned_away < servers.attempts:
         retries += 1
-        endpoint = await _free_endpoint(servers, lost_since + servers.patience, trouble)
+        endpoint = await _free_endpoint(servers, (lost_since or clock()) + servers.patience, trouble)
         try:
             status, data, wait = await _attempt(servers, endpoint, path, body, most_bytes)
         except (aiohttp.ClientConnectorError, aiohttp.ClientConnectorDNSError) as error:
             trouble = f"{endpoint.url} cannot be reached ({error.os_error.strerror or error})"
+            lost_since = lost_since or clock()
             _release(endpoint, failed=True)
             continue
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
@@ -151,12 +163,12 @@ async def post(servers: Servers, path: str, body: Body, most_bytes: int = MOST_B
             )
             turned_away += 1
             _release(endpoint, failed=True)
-            lost_since = clock()
+            lost_since = None
             continue
         except BaseException:
             _release(endpoint)
             raise
-        lost_since = clock()
+        lost_since = None
         if status == 200:
             _release(endpoint)
             return Reply(data, retries)

@@ -2,14 +2,18 @@
 
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from schemas.errors import LakeError
+from schemas.records import EngineFailure
 from tasks import ledger
 from tasks.fold import MANY, fold
 from tasks.lake import Lake, create_lake
-from tasks.ledger import answered
+from tasks.ledger import answered, not_answered
 
 
 @pytest.fixture
@@ -47,6 +51,46 @@ def test_what_was_folded_stays_until_the_next_folding(lake: Lake) -> None:
     fold(lake)
     assert ledger.all_files(lake, "embed") == ledger.files(lake, "embed")
     assert len(held(lake)) == MANY
+
+
+def test_what_comes_back_from_a_backup_counts_no_more(lake: Lake) -> None:
+    write(lake, 1, MANY)
+    backup = {path: path.read_bytes() for path in ledger.files(lake, "embed")}
+    fold(lake)
+    write(lake, 2, MANY)
+    fold(lake)
+    fold(lake)
+    for path, data in backup.items():
+        path.write_bytes(data)
+    assert len(held(lake)) == len(set(held(lake))) == 2 * MANY
+    fold(lake)
+    assert len(held(lake)) == 2 * MANY
+
+
+def test_columns_of_newer_code_stay(lake: Lake) -> None:
+    write(lake, 1, MANY)
+    path = ledger.files(lake, "embed")[5]
+    table = pq.read_table(path)
+    pq.write_table(table.append_column("novel", pa.array([7])), path)
+    fold(lake)
+    (folded,) = ledger.files(lake, "embed")
+    assert sorted(filter(None, pq.read_table(folded)["novel"].to_pylist())) == [7]
+
+
+def test_a_damaged_file_is_told_and_nothing_is_folded(lake: Lake) -> None:
+    write(lake, 1, MANY)
+    path = ledger.files(lake, "embed")[5]
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(LakeError, match=rf"ledger/embed/{path.name} cannot be read"):
+        fold(lake)
+    assert len(ledger.files(lake, "embed")) == MANY
+
+
+def test_what_failed_before_is_answered_in_the_same_run(lake: Lake) -> None:
+    ledger.append(lake, "embed", "000001", "now", [not_answered("a", EngineFailure("down"))], 1.0)
+    for _ in range(2):  # however often it is tried
+        ledger.append(lake, "embed", "000001", "now", [answered("a")], 1.0)
+    assert [row["status"] for row in ledger.read_all(lake, "embed")].count("answered") == 1
 
 
 def test_runs_keep_their_files(lake: Lake) -> None:

@@ -34,7 +34,7 @@ def test_a_reply_is_recalled_as_it_was_first_kept(tmp_path: Path) -> None:
     assert Requests(lake).recall("a") == b'{"x": 1}'
 
 
-def test_a_picture_is_recalled_while_its_artifact_is_there_and_sound(tmp_path: Path) -> None:
+def test_a_picture_is_recalled_while_its_artifact_is_there_and_told_if_damaged(tmp_path: Path) -> None:
     lake = create_lake(tmp_path / "lake")
     pixels = stream(1, "picture").integers(0, 256, (32, 48, 3), dtype=np.uint8)
     assert Requests(lake).recall_picture("a") is None
@@ -42,6 +42,10 @@ def test_a_picture_is_recalled_while_its_artifact_is_there_and_sound(tmp_path: P
         Requests(lake).keep_picture("a", pixels)
         (artifact,) = (path for path in (lake.root / "artifacts").rglob("*") if path.is_file())
         assert np.array_equal(Requests(lake).recall_picture("a"), pixels)  # type: ignore[arg-type]
+        good = artifact.read_bytes()
+        artifact.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
+        with pytest.raises(LakeError, match="damaged"):
+            Requests(lake).recall_picture("a")
         artifact.unlink()  # as `gc` may
         assert Requests(lake).recall_picture("a") is None
 
