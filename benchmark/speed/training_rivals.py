@@ -51,7 +51,7 @@ def decoded(parts: dict[str, bytes]) -> dict[str, Any]:
         for name in ("input", "reference", "target")
     }
     made["mask"] = cv2.imdecode(np.frombuffer(parts["mask"], np.uint8), cv2.IMREAD_GRAYSCALE) > 0  # type: ignore[operator]
-    return {**made, "json": json.loads(parts["json"])["restore_instruction"]}
+    return {**made, "json": json.loads(bytes(parts["json"]))["restore_instruction"]}
 
 
 def collated(samples: list[dict[str, bytes]]) -> Any:
