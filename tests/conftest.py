@@ -7,7 +7,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import hypothesis
 import pytest
+
+hypothesis.settings.register_profile("untimed", deadline=None)  # a busy machine breaks no law
+hypothesis.settings.load_profile("untimed")
 
 # Prefect reads its home when it is imported: the tests have one of their own, and leave the user's alone
 os.environ["PREFECT_HOME"] = tempfile.mkdtemp(prefix="omnirefiner-prefect-")

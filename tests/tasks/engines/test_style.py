@@ -1,5 +1,5 @@
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.ids import stream
@@ -30,7 +30,6 @@ def test_one_photo_is_of_its_own_style() -> None:
     assert apart == dict.fromkeys(SPREAD, 0)
 
 
-@settings(deadline=None)
 @given(st.floats(0.5, 0.9), st.floats(0.02, 0.3))
 def test_the_darker_the_further(amount: float, more: float) -> None:
     assert likeness(PIXELS, lit(amount - more)) < likeness(PIXELS, lit(amount))
