@@ -10,9 +10,6 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-hypothesis.settings.register_profile("untimed", deadline=None)  # a busy machine breaks no law
-hypothesis.settings.load_profile("untimed")
-
 # Prefect reads its home when it is imported: the tests have one of their own, and leave the user's alone
 os.environ["PREFECT_HOME"] = tempfile.mkdtemp(prefix="omnirefiner-prefect-")
 os.environ.setdefault("PREFECT_LOGGING_LEVEL", "CRITICAL")
@@ -27,6 +24,8 @@ from tasks.render.photos import render_set
 from tasks.summary import Summary
 
 one_thread_each()
+hypothesis.settings.register_profile("untimed", deadline=None)  # a busy machine breaks no law
+hypothesis.settings.load_profile("untimed")
 
 SMALL = ["intake.size=256", "intake.min_side=128", "shards.samples=8"]
 
