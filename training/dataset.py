@@ -10,8 +10,10 @@ divide each batch. So a run that goes on from a state, at whatever world size, g
 
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +39,7 @@ from training.raw import raw_edits
 from training.stored import Store
 from training.workers import Workers
 
+ANNOUNCED = 256  # samples of a rank that the disk is told of at once
 TRIES = 16  # at a sound sample in the place of a damaged one
 
 
@@ -188,6 +191,10 @@ class _Global:
     epoch: int
     after: State
 
+    def of(self, rank: int, world: int) -> NDArray[np.int64]:
+        """Return the slice of a rank."""
+        return np.array_split(self.samples, world)[rank]
+
 
 @dataclass
 class _Slice:
@@ -242,9 +249,9 @@ class _Loader:
         rows = -(-self.data.batch // world)
         largest = max(slot_bytes(rows, size) for size in self.sizes)
         with Workers(self.store, self.data, self.seed, largest) as workers:
-            for number, batch in enumerate(batches):
+            for number, batch in enumerate(self._announced(batches, rank, world)):
                 slot, memory = workers.slot()
-                samples = np.array_split(batch.samples, world)[rank].tolist()
+                samples = batch.of(rank, world).tolist()
                 self.slices[number] = _Slice(batch, samples, slot, memory, {})
                 del memory  # or the slot would stay taken
                 for row in range(len(samples)):
@@ -253,6 +260,24 @@ class _Loader:
                     yield self._filled(workers, min(self.slices))
             while self.slices:
                 yield self._filled(workers, min(self.slices))
+
+    def _announced(self, batches: Iterator[_Global], rank: int, world: int) -> Iterator[_Global]:
+        """Yield the same batches; the disk is told some hundred samples of the rank at a time, from front to back."""
+        count = max(1, min(self.data.window, ANNOUNCED) * world // self.data.batch)
+        starts, ends = (
+            self.split.index["input.webp.offset"].to_numpy(),
+            self.split.index["target.webp.offset"].to_numpy(),
+        )
+        shards = self.layout.shard
+
+        def announce(rows: NDArray[np.int64]) -> None:
+            for row in rows.tolist():
+                self.store.announce(self.split.shards[shards[row]], int(starts[row]), int(ends[row] - starts[row]))
+
+        with ThreadPoolExecutor(1) as disk:
+            while ahead := list(islice(batches, count)):
+                disk.submit(announce, np.sort(np.concatenate([batch.of(rank, world) for batch in ahead])))
+                yield from ahead
 
     def _plan(self, epoch: int) -> Plan:
         return planned(self.layout, self.data.batch, self.data.window, self.seed, epoch)

@@ -102,9 +102,10 @@ def holding(place: Box, crop: Box, size: tuple[int, int]) -> Box:
 
 
 def _beside(place: Box, width: float, height: float, crop: Box, size: tuple[int, int]) -> Box:
-    """Return a box about a place, at least so wide and high, but no larger than all of the picture needs."""
+    """Return a box about a place, so wide and high or more, within the picture if the place can be seen whole there."""
     aspect = crop.width / crop.height
-    height = min(max(height, width / aspect), all_of(*size, aspect).height)
+    needed = max(place.height, place.width / aspect)
+    height = min(max(height, width / aspect), max(whole(*size, aspect).height, needed))
     return _within(_about(place.centre, height * aspect, height), size)
 
 

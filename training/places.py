@@ -6,7 +6,8 @@ a shard, and good for every version that holds the shard.
 
 import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict, astuple, replace
 from functools import partial
 from multiprocessing import get_context
@@ -19,38 +20,48 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from schemas.errors import DataError
-from schemas.records import Mask, Pixels, Polygon
-from tasks.engines.correspond import features, map_region, match
+from schemas.records import Mask, Photo, Polygon
+from tasks.engines.correspond import Features, features, map_region, match
 from tasks.engines.foreground import foreground, object_box
 from tasks.engines.load import one_thread_each
+from tasks.engines.once import once_a_photo
 from training.dataset import Split, sample_at
 from training.decode import Damaged, Sample, decode, decode_mask, read
 from training.focus import Place
 from training.stored import Store
 
 VERSION = 1  # of the look-up: another one looks anew
-CHUNK = 4  # samples that a process is asked for at once
+CHUNK = 8  # samples that a process is asked for at once
+UNKNOWN = Place(0.0, 0.0, 1.0, 1.0, found=False)
 COLUMNS = pa.schema([
     ("key", pa.string()), ("left", pa.float32()), ("top", pa.float32()), ("right", pa.float32()),
     ("bottom", pa.float32()), ("found", pa.bool_()),
 ])  # fmt: skip
 
 
-def find_place(draft: Pixels, reference: Pixels, mask: Mask) -> Place:
+def find_place(draft: Photo, reference: Photo, mask: Mask) -> Place:
     """Return the box of the reference that shows what the mask (H, W) of the draft covers.
 
     Where matches do not say, or the mask is empty, it is the box of the reference's foreground, and not `found`.
     """
-    likely = foreground(reference)
+    likely, there = _seen_once(reference)
     region = _outline(mask)
     if region is not None:
-        found = match(features(draft, foreground(draft)), features(reference, likely))
-        there = map_region(found, region)
-        if there is not None:
-            corners = np.array(there)
+        here = features(draft.pixels, foreground(draft.pixels))
+        shown = map_region(match(here, there), region)
+        if shown is not None:
+            corners = np.array(shown)
             left, top, right, bottom = map(float, (*corners.min(axis=0), *corners.max(axis=0)))
             return Place(left, top, right, bottom, found=True)
     return Place(*object_box(likely), found=False)
+
+
+def _seen(photo: Photo) -> tuple[NDArray[np.float32], Features]:
+    likely = foreground(photo.pixels)
+    return likely, features(photo.pixels, likely)
+
+
+_seen_once = once_a_photo(_seen, capacity=64)  # several samples of a pair, or of a product, have one reference
 
 
 def look_up(split: Split, folder: Path, workers: int, progress: Callable[[int], None] = lambda count: None) -> Split:
@@ -62,6 +73,11 @@ def look_up(split: Split, folder: Path, workers: int, progress: Callable[[int], 
     try:
         folder.mkdir(parents=True, exist_ok=True)
         return replace(split, places=_looked_up(split, folder, workers, progress))
+    except BrokenExecutor:
+        raise DataError(
+            f"version '{split.version}': a process that looks up places has ended by itself, perhaps for want of "
+            "memory; use fewer, and run the same command again, nothing is lost"
+        ) from None
     except OSError as error:
         raise DataError(
             f"folder {folder}: {error.strerror or error}; mend that and run the same command again, nothing is lost"
@@ -77,35 +93,31 @@ def _looked_up(split: Split, folder: Path, workers: int, progress: Callable[[int
             rows = np.flatnonzero(shard == number)
             path = folder / f"{Path(name).stem}.{VERSION}.parquet"
             kept = _kept(path)
-            if not all(keys[row] in kept for row in rows):
-                chunks = [
-                    [sample_at(split, int(row)) for row in some]
-                    for some in np.split(rows, range(CHUNK, len(rows), CHUNK))
-                ]
-                kept = {}
-                for found in pool.map(partial(_places, Store(split.root)), chunks):
+            missing = [sample_at(split, int(row)) for row in rows if keys[row] not in kept]
+            progress(len(rows) - len(missing))
+            if missing:
+                missing.sort(key=lambda sample: sample.reference.sha256)  # a process sees each reference once
+                chunks = [missing[start : start + CHUNK] for start in range(0, len(missing), CHUNK)]
+                for chunk, found in zip(chunks, pool.map(partial(_places, Store(split.root)), chunks), strict=True):
                     kept |= found
-                    progress(len(found))
+                    progress(len(chunk))
                 _keep(path, kept)
-            else:
-                progress(len(rows))
-            places[rows] = [astuple(kept[keys[row]]) for row in rows]
+            places[rows] = [astuple(kept.get(keys[row], UNKNOWN)) for row in rows]
     finally:
         pool.shutdown(cancel_futures=True)
     return places
 
 
 def _places(store: Store, samples: Sequence[Sample]) -> dict[str, Place]:
-    """Look up the places of some samples, by key. One that is damaged shows it all: who trains replaces it anyway."""
-    return {sample.key: _place(store, sample) for sample in samples}
-
-
-def _place(store: Store, sample: Sample) -> Place:
-    try:
-        parts = read(store, sample, digests=True)
-        return find_place(decode(parts["input"]), decode(parts["reference"]), decode_mask(parts["mask"]))
-    except (Damaged, ValueError):
-        return Place(0.0, 0.0, 1.0, 1.0, found=False)
+    """Look up the places of some samples, by key, but for those that are damaged: who trains replaces them."""
+    places: dict[str, Place] = {}
+    for sample in samples:
+        with suppress(Damaged, ValueError):
+            parts = read(store, sample, digests=True)
+            draft = Photo(sample.input.sha256, decode(parts["input"]))
+            reference = Photo(sample.reference.sha256, decode(parts["reference"]))
+            places[sample.key] = find_place(draft, reference, decode_mask(parts["mask"]))
+    return places
 
 
 def _outline(mask: Mask) -> Polygon | None:

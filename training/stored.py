@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -53,6 +54,12 @@ class Store:
         if self.local is not None:
             return os.pread(file.fileno(), size, offset)
         return bytes(file.read_at(size, offset))
+
+    def announce(self, name: str, offset: int, size: int) -> None:
+        """Tell the system that a part of a file on a local disk is read soon: it then reads it beforehand."""
+        if self.local is not None and hasattr(os, "posix_fadvise"):  # macOS has none, and reads when it is asked
+            with suppress(OSError):  # a file that is missing is told by who reads it
+                os.posix_fadvise(self._opened(name).fileno(), offset, size, os.POSIX_FADV_WILLNEED)
 
     def whole(self, name: str) -> bytes:
         """Return all of a small file. Raises OSError."""

@@ -14,6 +14,7 @@ import threading
 import weakref
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
 from multiprocessing.reduction import send_handle
@@ -75,14 +76,18 @@ class Workers:
         try:
             self._connections[self._turn].send(order)
         except OSError:
-            raise self._death() from None
+            raise self._death(self._turn) from None
 
     def done(self) -> Sequence[Done]:
         """Wait for rows and return them. Raises DataError where a worker has died."""
-        try:
-            return [ready.recv() for ready in wait(self._connections) if isinstance(ready, Connection)]
-        except (EOFError, OSError):
-            raise self._death() from None
+        told: list[Done] = []
+        for ready in wait(self._connections):
+            assert isinstance(ready, Connection)
+            try:
+                told.append(ready.recv())
+            except (EOFError, OSError):
+                raise self._death(self._connections.index(ready)) from None
+        return told
 
     def __enter__(self) -> Self:
         return self
@@ -127,11 +132,14 @@ class Workers:
             send_handle(connection, file.fileno(), None)
         return number
 
-    def _death(self) -> DataError:
-        codes = [code for process in self._processes if (code := process.poll()) is not None]
+    def _death(self, number: int) -> DataError:
+        code: int | str = "unknown"
+        if self._processes:
+            with suppress(subprocess.TimeoutExpired):
+                code = self._processes[number].wait(timeout=10)
         return DataError(
-            f"a process that decodes has ended by itself (exit code {codes[0] if codes else 'unknown'}), perhaps for "
-            "want of memory: lower data.workers, data.prefetch or data.batch, and resume"
+            f"a process that decodes has ended by itself (exit code {code}), perhaps for want of memory: lower "
+            "data.workers, data.prefetch or data.batch, and resume"
         )
 
 

@@ -1,0 +1,110 @@
+"""Crops show what they should, and keep what holds before them."""
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from schemas.ids import stream
+from training.focus import Box, all_of, alongside, around, cut, cut_mask, focus, holding, whole
+
+sides = st.integers(64, 700)
+sizes = st.sampled_from([(64, 64), (96, 64), (64, 160), (512, 512)])
+units = st.floats(0, 1)
+shifts = st.floats(-1, 1)
+
+
+@st.composite
+def things(draw: st.DrawFn) -> tuple[Box, tuple[int, int]]:
+    width, height = draw(sides), draw(sides)
+    left, top = draw(st.integers(0, width - 1)), draw(st.integers(0, height - 1))
+    box = Box(left, top, draw(st.integers(1, width - left)), draw(st.integers(1, height - top)))
+    return box, (width, height)
+
+
+def inside(inner: Box, outer: Box) -> bool:
+    return (
+        inner.left >= outer.left - 1e-6
+        and inner.top >= outer.top - 1e-6
+        and inner.left + inner.width <= outer.left + outer.width + 1e-6
+        and inner.top + inner.height <= outer.top + outer.height + 1e-6
+    )
+
+
+@given(things(), sizes, st.floats(0, 2), shifts, shifts)
+def test_a_focus_crop_lies_in_the_picture_and_holds_the_thing_where_it_can(
+    thing: tuple[Box, tuple[int, int]], crop: tuple[int, int], margin: float, x: float, y: float
+) -> None:
+    box, size = thing
+    found = focus(box, size, crop, margin, (x, y))
+    assert inside(found, Box(0, 0, *size))
+    assert found.width / found.height == pytest.approx(crop[0] / crop[1])
+    if box.width <= found.width and box.height <= found.height:
+        assert inside(box, found)
+
+
+@given(things(), things(), sizes, st.floats(0, 2))
+def test_the_reference_is_shown_whole_and_as_large_where_it_fits(
+    thing: tuple[Box, tuple[int, int]], there: tuple[Box, tuple[int, int]], crop: tuple[int, int], margin: float
+) -> None:
+    (box, size), (place, other) = thing, there
+    shown = focus(box, size, crop, margin, (0, 0))
+    beside = alongside(shown, box, place, other)
+    assert inside(place, beside)
+    assert beside.width / beside.height == pytest.approx(crop[0] / crop[1])
+    scale = np.sqrt(place.width * place.height / (box.width * box.height))
+    if inside(beside, Box(0, 0, *other)) and beside.height < whole(*other, crop[0] / crop[1]).height - 1e-6:
+        assert beside.height >= shown.height * scale - 1e-6
+        if shown.height * scale >= place.height and shown.width * scale >= place.width:
+            assert beside.height == pytest.approx(shown.height * scale)
+    assert inside(place, holding(place, shown, other))
+
+
+@given(sides, sides, sizes)
+def test_all_of_a_picture_holds_it_and_whole_lies_within(width: int, height: int, crop: tuple[int, int]) -> None:
+    picture, aspect = Box(0, 0, width, height), crop[0] / crop[1]
+    assert inside(picture, all_of(width, height, aspect))
+    assert inside(whole(width, height, aspect), picture)
+
+
+@given(st.integers(0, 1000), sizes, st.floats(0, 1.5), shifts, shifts)
+def test_input_and_target_stay_equal_outside_the_mask(
+    number: int, crop: tuple[int, int], margin: float, x: float, y: float
+) -> None:
+    random = stream(0, number)
+    height, width = (int(side) for side in random.integers(64, 200, 2))
+    target = random.integers(0, 256, (height, width, 3), dtype=np.uint8)
+    mask = np.zeros((height, width), bool)
+    cv2.circle(
+        canvas := np.zeros((height, width), np.uint8), (width // 3, height // 2), int(random.integers(1, 30)), 1, -1
+    )
+    mask |= canvas > 0
+    input = np.where(mask[..., None], 255 - target, target)
+    thing = around(mask)
+    assert thing is not None
+    box = focus(thing, (width, height), crop, margin, (x, y))
+    shown = cut_mask(mask, box, crop)
+    differ = (cut(input, box, crop) != cut(target, box, crop)).any(axis=2)
+    assert not (differ & ~shown).any()
+    assert shown.any()
+
+
+def test_a_crop_of_the_wanted_size_is_the_very_pixels() -> None:
+    picture = stream(0).integers(0, 256, (80, 90, 3), dtype=np.uint8)
+    assert np.array_equal(cut(picture, Box(10, 4, 64, 64), (64, 64)), picture[4:68, 10:74])
+    mask = picture[..., 0] > 128
+    assert np.array_equal(cut_mask(mask, Box(10, 4, 64, 64), (64, 64)), mask[4:68, 10:74])
+
+
+def test_beyond_its_edges_a_picture_goes_on_as_it_ends() -> None:
+    picture = np.zeros((64, 32, 3), np.uint8)
+    picture[:, 0], picture[:, -1] = 100, 200
+    shown = cut(picture, all_of(32, 64, 1.0), (64, 64))
+    assert (shown[:, :16] == 100).all()
+    assert (shown[:, -16:] == 200).all()
+
+
+def test_an_empty_mask_has_no_box() -> None:
+    assert around(np.zeros((4, 4), bool)) is None
+    assert around(np.eye(4, dtype=bool)) == Box(0, 0, 4, 4)
