@@ -9,7 +9,10 @@ import typer
 from flows.commands.options import DEFAULT_LAKE, AsJson, Assignments
 
 app = typer.Typer()
-train = typer.Typer(no_args_is_help=True, help="Train a refiner on a published version.")
+train = typer.Typer(
+    no_args_is_help=True,
+    help="Train a refiner on a published version. Example: `omnirefiner train sft --version v1 --backbone tiny`",
+)
 app.add_typer(train, name="train")
 
 
