@@ -23,15 +23,12 @@ def train_sft(
 ) -> dict[str, Any] | None:
     """Fine-tune a backbone on a version's training split; return its last step and validation figures.
 
-    None in all processes but the first.
-
     `held_out` names the split group that is never trained on and always tried; None: none. Several processes (as
-    `accelerate launch` starts them) divide each batch.
+    `accelerate launch` starts them) divide each batch; all but the first return None.
     """
     if backbone not in get_args(BackboneName):
         raise SettingsError(f"--backbone {backbone}: no such backbone; there are: {', '.join(get_args(BackboneName))}")
     settings = load_training(assignments, backbone)
-
     if settings.blind:  # nobody looks at the reference
         whole = settings.data.model_copy(update={"reference": "whole"})
         settings = settings.model_copy(update={"data": whole})

@@ -117,7 +117,7 @@ WHERE status IN ('answered', 'refused');
 CREATE VIEW benchmark_photos AS
 SELECT b.version, b.quadruplet_id, p.image_id FROM ledger_benchmark_members b JOIN photos_shown p USING (quadruplet_id);
 
--- Whatever has a photo, a product or a cluster in common with a benchmark version, its own samples among them. Of the
+-- Whatever has a photo, a near-duplicate, a product or a cluster in common with a benchmark version, its own samples among them. Of the
 -- benchmark's photos every product counts that was ever said of them; of the others the one that is said now.
 CREATE VIEW held_by_benchmarks AS
 WITH held AS (

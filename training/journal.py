@@ -5,6 +5,7 @@ import html
 import io
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -88,7 +89,7 @@ def read_metrics(run: Path) -> list[dict[str, Any]]:
     return lines
 
 
-def draw_sheet(samples: tuple[Tried, ...] | list[Tried]) -> Pixels | None:
+def draw_sheet(samples: Sequence[Tried]) -> Pixels | None:
     """Return a sheet, a row a sample: input, reference, refined, target; None of no samples."""
     if not samples:
         return None

@@ -171,7 +171,7 @@ def noise_of(seed: int, step: int, keys: Sequence[str], shape: Sequence[int]) ->
 
 
 def sigmas_of(sft: Sft, seed: int, step: int, keys: Sequence[str]) -> Tensor:
-    """Return noise levels within 0..1, float32 (B,): logit-normal, shifted (training.flow.draw_sigmas), by sample."""
+    """Return noise levels within 0..1, float32 (B,): as `training.flow.draw_sigmas`, but each sample's own."""
     drawn = [stream(seed, "sigma", step, key).normal(sft.sigma_mean, sft.sigma_std) for key in keys]
     return shifted(torch.sigmoid(torch.tensor(drawn, dtype=torch.float32)), sft.sigma_shift)
 

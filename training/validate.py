@@ -3,7 +3,7 @@
 Of each sample the crop is refined that training would see, always the same, from noise of its own.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import islice
 
@@ -21,7 +21,6 @@ from training.backbones import Backbone
 from training.dataset import Batch, Split, once
 from training.flow import sample, schedule
 
-DRAWS = 2000  # of the bootstrap
 CHANCE = 0  # seed of crops and noise: runs of any seed are tried on the same
 
 
@@ -76,18 +75,6 @@ def refined(backbone: Backbone, settings: Training, batch: Batch) -> Tensor:
     levels = schedule(settings.refine.steps, settings.refine.shift)
     latents = sample(lambda x, sigma: backbone.velocity(x, draft, seen, text, sigma), noise, levels)
     return backbone.decode(latents)
-
-
-def interval(figures: Sequence[float], groups: Sequence[str], seed: int = 0) -> tuple[float, float]:
-    """Return the 95% interval of a mean: groups (products) are drawn anew, with all of theirs (bootstrap)."""
-    names = sorted(set(groups))
-    values = np.asarray(figures, np.float64)
-    sums = np.array([values[[group == name for group in groups]].sum() for name in names])
-    counts = np.array([sum(group == name for group in groups) for name in names])
-    drawn = stream(seed, "bootstrap").integers(len(names), size=(DRAWS, len(names)))
-    means = sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1)
-    low, high = np.percentile(means, [2.5, 97.5])
-    return float(low), float(high)
 
 
 def _tried(backbone: Backbone, settings: Training, batch: Batch) -> list[Tried]:

@@ -7,7 +7,6 @@ python -m benchmark.speed.sft --lake LAKE --version v1
 """
 
 import json
-import resource
 import statistics
 import tempfile
 import time
@@ -23,7 +22,6 @@ from tasks.engines.load import one_thread_each
 from training.backbones.opened import open_backbone
 from training.dataset import Batch, Split, batches, open_split
 from training.journal import read_metrics
-from training.mean import RunningMean
 from training.seeds import seeded
 from training.sft import learning_weights, losses, scheduled, train
 
@@ -46,8 +44,7 @@ def main(
         return
     print(
         f"{result['steps']} steps of {settings.data.batch} samples at {settings.data.size} px, {turns} turns: "
-        f"run {result['run']:.1f} ms a step, bare {result['bare']:.1f} ms; ratio {result['ratio']:.3f}; "
-        f"peak memory {result['megabytes']:.0f} MB"
+        f"run {result['run']:.1f} ms a step, bare {result['bare']:.1f} ms; ratio {result['ratio']:.3f}"
     )
 
 
@@ -63,7 +60,6 @@ def measure(split: Split, settings: Training, turns: int) -> dict[str, Any]:
         "steps": settings.sft.steps,
         **found,
         "ratio": found["run"] / found["bare"],
-        "megabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
     }
 
 
@@ -83,7 +79,6 @@ def _bare(kept: list[Batch], settings: Training) -> float:
     backbone = open_backbone("tiny", settings)
     weights = learning_weights(backbone, settings.sft)
     optimizer = torch.optim.AdamW(weights, settings.sft.rate, betas=(0.9, 0.99))
-    mean = RunningMean(backbone.transformer, settings.sft.ema)
     start = 0.0
     for step, batch in enumerate(kept):
         start = time.perf_counter() if step == 1 else start
@@ -93,7 +88,6 @@ def _bare(kept: list[Batch], settings: Training) -> float:
         torch.nn.utils.clip_grad_norm_(weights, settings.sft.clip)
         optimizer.step()
         optimizer.zero_grad()
-        mean.update(backbone.transformer)
     return 1000 * (time.perf_counter() - start) / (len(kept) - 1)
 
 
