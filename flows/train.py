@@ -4,18 +4,31 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from flows.progress import bars
 from schemas.errors import DataError, SettingsError, TrainingError
 from schemas.training import BackboneName, Training, load_training
 from tasks.code import code_version
 
+if TYPE_CHECKING:
+    from training.backbones import Backbone
+    from training.dataset import Split
+    from training.loop import Done
+
 RUN = "run.json"
-MAY_CHANGE = ("validation", "checkpoints", "refine")  # between two starts of one run; so may sft.steps
+MAY_CHANGE = ("validation", "checkpoints", "refine", "guards")  # between two starts of one run; so may steps
+AFRESH = (
+    "grpo",
+    "reward",
+    "guards",
+    "validation",
+    "checkpoints",
+)  # of the settings of the checkpoint that GRPO begins with
 
 
 def train_sft(
@@ -32,43 +45,78 @@ def train_sft(
     if settings.blind:  # nobody looks at the reference
         whole = settings.data.model_copy(update={"reference": "whole"})
         settings = settings.model_copy(update={"data": whole})
+
+    from training.backbones.opened import open_backbone
+    from training.refine import device
+    from training.seeds import seeded
+    from training.sft import train
+
+    def opened() -> Backbone:
+        seeded(settings.seed)
+        return open_backbone(backbone, settings, device())
+
+    told = {"backbone": backbone, "settings": settings.model_dump(mode="json")}
+    return _trained("sft", lake, version, run, held_out, settings, settings.sft.steps, told, opened, train)
+
+
+def train_grpo(
+    lake: str, version: str, start: Path, run: Path, held_out: str | None, assignments: Sequence[str]
+) -> dict[str, Any] | None:
+    """Sharpen the refiner in the checkpoint `start` on a version's training split by GRPO; otherwise as `train_sft`."""
+    from training.checkpoints import load_weights, weights_digest
+    from training.grpo import train
+    from training.likeness import open_likeness
+    from training.refine import device
+
+    backbone, settings = load_weights(start, assignments, device(), AFRESH)
+    likeness = open_likeness(settings.reward)
+    told = {
+        "backbone": backbone.name, "start": weights_digest(start), "settings": settings.model_dump(mode="json"),
+    }  # fmt: skip
+
+    return _trained(
+        "grpo", lake, version, run, held_out, settings, settings.grpo.steps, told, lambda: backbone,
+        partial(train, likeness),
+    )  # fmt: skip
+
+
+def _trained(
+    name: str, lake: str, version: str, run: Path, held_out: str | None, settings: Training, steps: int,
+    told: dict[str, Any], opened: Callable[[], Backbone], train: Callable[..., Done],
+) -> dict[str, Any] | None:  # fmt: skip
+    """Open the splits, write down what the run is, look up places, and train."""
     if held_out == "train":
         raise SettingsError("--held-out train: that is what is trained on; name another split group, or 'none'")
 
     from accelerate import PartialState
 
-    from training.backbones.opened import open_backbone
-    from training.dataset import Split, open_split
+    from training.dataset import open_split
     from training.places import look_up
-    from training.refine import device
-    from training.seeds import seeded
-    from training.sft import train
 
     process = PartialState(timeout=timedelta(days=7))  # others wait while the first looks up places, or tries
     split = open_split(lake, version, "train")
     tried = _held_out(lake, version, held_out)
     with process.main_process_first():
-        _begin(run, version, split.content, backbone, settings)
-    seeded(settings.seed)
-    opened = open_backbone(backbone, settings, device())
+        _begin(run, {"version": version, "content": split.content, **told})
+    backbone = opened()
     with bars() as bar:
 
         def looked_up(group: Split) -> Split:
-            if settings.data.reference != "place":
+            if settings.data.reference == "whole":
                 return group
             advance = bar(f"places {group.split_group}", group.samples)
             return look_up(group, run.parent / "places", max(1, settings.data.workers), advance)
 
         with process.main_process_first():
             split, tried = looked_up(split), tried and looked_up(tried)
-        advance = bar("sft", settings.sft.steps) if process.is_main_process else lambda items, note="": None
-        done = train(run, opened, settings, split, tried, advance)
+        advance = bar(name, steps) if process.is_main_process else lambda items, note="": None
+        done = train(run, backbone, settings, split, tried, advance)
     if not process.is_main_process:
         return None
     return {"run": str(run), "steps": done.steps, "validation": done.figures}
 
 
-def _held_out(lake: str, version: str, group: str | None) -> Any:
+def _held_out(lake: str, version: str, group: str | None) -> Split | None:
     from training.dataset import open_split
 
     if group is None:
@@ -79,9 +127,8 @@ def _held_out(lake: str, version: str, group: str | None) -> Any:
         raise DataError(f"{error}; or train with --held-out none, and without knowing how well it does") from None
 
 
-def _begin(run: Path, version: str, content: str, backbone: str, settings: Training) -> None:
+def _begin(run: Path, told: dict[str, Any]) -> None:
     """Write down what a run is; one that was begun before must be the same."""
-    told = {"version": version, "content": content, "backbone": backbone, "settings": settings.model_dump(mode="json")}
     path = run / RUN
     try:
         if path.exists():
@@ -102,13 +149,14 @@ def _begin(run: Path, version: str, content: str, backbone: str, settings: Train
 
 def _kept(told: dict[str, Any]) -> dict[str, Any]:
     """Return what of a run may not change, by dotted keys."""
-    flat: dict[str, Any] = {key: told[key] for key in ("content", "backbone")}
+    flat: dict[str, Any] = {key: told.get(key) for key in ("content", "backbone", "start")}
     for section, value in told["settings"].items():
         if section in MAY_CHANGE:
             continue
         flat |= {f"{section}.{key}": one for key, one in value.items()} if isinstance(value, dict) else {section: value}
-    if flat["sft.decay"] == "constant":
-        flat.pop("sft.steps")  # else the rate knows its end
-    for key in ("sft.at_once", "data.workers", "data.prefetch", "data.most_damaged", "data.digests"):
+    for section in ("sft", "grpo"):
+        if flat.get(f"{section}.decay") == "constant":
+            flat.pop(f"{section}.steps")  # else the rate knows its end
+    for key in ("sft.at_once", "grpo.at_once", "data.workers", "data.prefetch", "data.most_damaged", "data.digests"):
         flat.pop(key, None)
     return flat

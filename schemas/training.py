@@ -21,7 +21,8 @@ class Data(Record):
     crop: Literal["focus", "whole"] = "focus"  # of input and target: round the mask, or all of it
     margin: tuple[Annotated[float, Field(ge=0, le=4)], Annotated[float, Field(ge=0, le=4)]] = (0.25, 1.0)
     # about the mask, of its longer side: each sample draws its own from this range, and with it its crop's place
-    reference: Literal["place", "whole"] = "place"  # round what shows the masked region, or all of it
+    reference: Literal["aligned", "place", "whole"] = "place"  # all of it; round what shows the masked region; or that,
+    # turned and scaled as the draft shows it, where matches say how: for models too small to find it themselves
     edit: Literal["pasted", "raw"] = "pasted"  # the input: pasted back within the mask, or as the editor left it
     window: Annotated[int, Field(ge=1)] = (
         4096  # samples that are shuffled among each other, shards being shuffled first
@@ -86,26 +87,99 @@ class Klein(Pretrained):
     model: str = "black-forest-labs/FLUX.2-klein-base-4B"
 
 
-class Sft(Record):
-    """Supervised fine-tuning by flow matching. The paper names no figures; where a default has a source, it is said."""
+class Learning(Record):
+    """How weights learn. The paper names no figures; where a default has a source, it is said."""
 
-    steps: Annotated[int, Field(ge=1)] = 2000  # of the optimizer
+    steps: Annotated[int, Field(ge=1)] = 2000  # batches that are learnt from
     at_once: Annotated[int, Field(ge=1)] = 8  # samples that a process holds at once: a batch may take several goes
     rate: Annotated[float, Field(gt=0)] = 1e-4  # ImageCritic
     warmup: Annotated[int, Field(ge=0)] = 100  # steps
     decay: Literal["constant", "cosine"] = "constant"  # of the rate, after the warm-up
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
     clip: Annotated[float, Field(gt=0)] = 1.0  # of the gradient's norm
+    precision: Literal["no", "bf16"] = "bf16"
+    checkpointing: bool = True  # of gradients: less memory, more time
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.0  # decay of the weights' running mean, which is then kept; 0: none
+
+
+class Sft(Learning):
+    """Supervised fine-tuning by flow matching."""
+
     lora: Annotated[int, Field(ge=0, le=1024)] = 128  # its rank and alpha (ImageCritic); 0: the transformer learns
     loss: Literal["velocity", "latent"] = "velocity"  # what is compared: velocities, or what they say is clean
     mask: bool = True  # the masked region weighs as much as all the rest (ImageCritic)
     sigma_mean: float = 0.0  # of the noise levels' logits
     sigma_std: Annotated[float, Field(gt=0)] = 1.0
     sigma_shift: Annotated[float, Field(gt=0)] = 1.0  # of the levels towards noise
-    precision: Literal["no", "bf16"] = "bf16"
-    checkpointing: bool = True  # of gradients: less memory, more time
-    ema: Annotated[float, Field(ge=0, lt=1)] = 0.0  # decay of the weights' running mean, which is then kept; 0: none
     cache: bool = False  # latents and prompts are kept on disk by digest: for data.crop = "whole", which never varies
+
+
+class Grpo(Learning):
+    """Group relative policy optimization of a refiner that has been fine-tuned.
+
+    Flow-GRPO's recipe for Qwen-Image-Edit-2509 with a control and a reference is meant by "Qwen's recipe".
+    """
+
+    steps: Annotated[int, Field(ge=1)] = 300  # batches of `data.batch` prompts that are sampled and learnt from
+    rate: Annotated[float, Field(gt=0)] = 3e-4  # Qwen's recipe
+    warmup: Annotated[int, Field(ge=0)] = 0
+    group: Annotated[int, Field(ge=2, le=256)] = 4  # samples of a prompt; Qwen's recipe
+    updates: Annotated[int, Field(ge=1, le=64)] = 1  # of the weights, from what was sampled once
+    sampler: Annotated[int, Field(ge=1, le=200)] = 10  # steps of the sampler; Qwen's recipe
+    sde: Literal["flow", "cps"] = "flow"  # the stochastic step: Flow-GRPO's, or coefficient preserving sampling
+    noise: Annotated[float, Field(gt=0, le=2)] = 0.9  # its level; Qwen's recipe
+    window: Annotated[int, Field(ge=1)] = 4  # steps that are stochastic, and learnt; Qwen's recipe
+    within: tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=1)]] = (0, 5)
+    # first step and the one after the last that the window, drawn anew for each batch, may hold; Qwen's recipe
+    spread: Literal["group", "batch"] = "batch"  # whose standard deviation rewards are divided by; Qwen's recipe
+    ratio: Literal["plain", "guarded"] = "plain"  # of new to old probability: as it is, or GRPO-Guard's
+    ratio_clip: Annotated[float, Field(gt=0, lt=1)] = 1e-4  # Qwen's recipe; GRPO-Guard: 2e-6
+    kl: Literal["old", "frozen"] = "old"  # held near the policy that sampled (the paper), or the one it began as
+    beta: Annotated[float, Field(ge=0)] = 0.01  # weight of that; the paper names none, Qwen's recipe has 0
+
+    @model_validator(mode="after")
+    def _window_fits(self) -> Self:
+        first, end = self.within
+        last = self.sampler - (self.sde == "cps")  # its last step is not stochastic
+        if end > last or end - first < self.window:
+            raise ValueError(
+                f"within must be [first, end] with room for a window of {self.window} steps, end at most {last}"
+            )
+        if self.ratio == "guarded" and self.sde == "cps":
+            raise ValueError("ratio = 'guarded' is known for sde = 'flow' alone")
+        return self
+
+
+class Reward(Record):
+    """What a sample is rewarded for, patch by patch over the mask's box: likeness to the truth, and equal pixels."""
+
+    likeness: Literal["dreamsim", "lpips", "embedder"] = "dreamsim"  # the paper's; the others stand in for it
+    weights: tuple[Annotated[float, Field(ge=0)], Annotated[float, Field(ge=0)]] = (1.0, 1.0)  # of likeness, of pixels
+    patches: tuple[Annotated[float, Field(gt=0, le=1)], ...] = (
+        1.0,
+        0.5,
+    )  # sides, as shares of the box's; [1]: no patches
+    least: Annotated[int, Field(ge=8)] = 16  # px: no patch is smaller
+    dreamsim: Path | None = None  # folder that its weights were downloaded into
+    lpips: Path | None = None  # file of AlexNet's weights, as score.lpips names it
+
+    @model_validator(mode="after")
+    def _rewards(self) -> Self:
+        if not any(self.weights) or not self.patches:
+            raise ValueError("weights must name one reward at least, and patches one side")
+        return self
+
+
+class Guards(Record):
+    """When a run that is led astray by its rewards stops: means of the last steps beside those of the first."""
+
+    over: Annotated[int, Field(ge=1)] = 20  # steps of either mean
+    outside: Annotated[float, Field(gt=0)] = 3.0  # dB of PSNR outside the mask that may be lost
+    sharpness: Annotated[float, Field(gt=1)] = 2.0  # times that samples may become sharper, or blunter
+    grid: Annotated[float, Field(gt=1)] = 1.5  # times that edges on the grid of tokens may grow
+    copied: Annotated[float, Field(gt=0)] = 0.2  # of correlation with the reference, beyond the truth's own
+    diversity: Annotated[float, Field(gt=0, lt=1)] = 0.1  # share of the group's spread that must be left
+    broken: Annotated[float, Field(gt=0, le=1)] = 0.5  # share of a batch's rewards that may be no numbers
 
 
 class Validation(Record):
@@ -140,6 +214,9 @@ class Training(Record):
     blind: bool = False  # the model sees no reference: what a refiner must surpass
     data: Data = Data()
     sft: Sft = Sft()
+    grpo: Grpo = Grpo()
+    reward: Reward = Reward()
+    guards: Guards = Guards()
     validation: Validation = Validation()
     checkpoints: Checkpoints = Checkpoints()
     tiny: Tiny = Tiny()
@@ -161,6 +238,9 @@ STARTS: dict[str, dict[str, Any]] = {
         "data": {"size": 96, "batch": 16, "workers": 1},
         "sft": {"steps": 1500, "at_once": 16, "rate": 1e-3, "decay": "cosine", "warmup": 50, "lora": 0,
                 "precision": "no", "checkpointing": False, "sigma_mean": 1.0, "sigma_shift": 3.0, "ema": 0.99},
+        "grpo": {"steps": 100, "at_once": 32, "rate": 3e-4, "group": 8, "sampler": 4, "window": 2, "within": [0, 3],
+                 "noise": 0.3, "precision": "no", "checkpointing": False},
+        "reward": {"likeness": "embedder"},
         "validation": {"every": 250},
         "refine": {"steps": 4, "shift": 1.0},
     },

@@ -24,11 +24,11 @@ class Cache:
         self.folder, self.backbone = folder, backbone
         folder.mkdir(parents=True, exist_ok=True)
 
-    def latents(self, pictures: Tensor) -> Tensor:
+    def encode(self, pictures: Tensor) -> Tensor:
         """Return latents (B, C, h, w) of pictures, float32 (B, 3, H, W), 0..1."""
         return torch.stack([self._latents(picture) for picture in pictures])
 
-    def prompt(self, instructions: Sequence[str], pictures: Sequence[Tensor]) -> Text:
+    def prompt(self, instructions: Sequence[str], pictures: Sequence[Tensor] = ()) -> Text:
         """Return what the transformer is told of instructions, a row each, filled up to the longest."""
         shown = pictures if self.backbone.name == "qwen_image_edit" else []  # the others do not look
         rows = [self._prompt(one, [few[at : at + 1] for few in shown]) for at, one in enumerate(instructions)]

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from schemas.assignments import validated
 from schemas.errors import SettingsError, WeightsError
+from schemas.ids import sha256
 from schemas.training import BackboneName, Training, load_training
 from training.backbones import Backbone
 from training.backbones.opened import open_backbone
@@ -37,14 +38,20 @@ def save_weights(folder: Path, backbone: Backbone, settings: Training) -> None:
     (folder / ABOUT).write_text(json.dumps(about, indent=1) + "\n")
 
 
-def load_weights(folder: Path, assignments: Sequence[str] = (), device: str = "cpu") -> tuple[Backbone, Training]:
+def load_weights(
+    folder: Path, assignments: Sequence[str] = (), device: str = "cpu", afresh: Sequence[str] = ()
+) -> tuple[Backbone, Training]:
     """Return the backbone that was trained and its settings, with `key=value`s on top.
+
+    Sections named in `afresh` begin with today's defaults of the backbone, not as they were in that run.
 
     Raises WeightsError where the folder is no checkpoint, or its files are damaged or do not fit each other;
     SettingsError for a wrong assignment, or where the weights that LoRA goes beside do not load.
     """
     about = _read(folder)
-    settings = validated(Training, about["settings"], assignments, None)
+    today = load_training((), about["backbone"]).model_dump(mode="json")
+    told = about["settings"] | {section: today[section] for section in afresh}
+    settings = validated(Training, told, assignments, None)
     backbone = open_backbone(about["backbone"], settings, device)
     if about["lora"]:
         load_lora(folder / FILE, backbone.transformer, backbone.lora_targets)
@@ -57,6 +64,14 @@ def load_weights(folder: Path, assignments: Sequence[str] = (), device: str = "c
         what = " ".join(str(error).split())[:200]
         raise WeightsError(f"checkpoint {folder}: {WHOLE}: {what}; take another checkpoint") from None
     return backbone, settings
+
+
+def weights_digest(folder: Path) -> str:
+    """Return the digest of the weights in a folder. Raises WeightsError where it holds none."""
+    for name in (WHOLE, FILE):
+        if (folder / name).is_file():
+            return sha256((folder / name).read_bytes())
+    raise WeightsError(f"checkpoint {folder}: it holds no weights; name a folder that training wrote")
 
 
 def load_with_lora(

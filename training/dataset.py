@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import islice
+from math import isnan
 from pathlib import Path
 
 import numpy as np
@@ -77,8 +78,9 @@ class Split:
     """A version's samples of one split group, as its indexes list them.
 
     `index` has the columns of a shard's index, without the samples that deletion vectors name, and `shard`, the number
-    of the sample's shard among `shards` (their paths within the lake). `places` (N, 5) float32, where they were looked
-    up (training.places), say where the references show the regions: left, top, right, bottom, relative, and if found.
+    of the sample's shard among `shards` (their paths within the lake). `places` (N, 11) float32, where they were looked
+    up (training.places), say where the references show the regions: left, top, right, bottom, relative, if found, and
+    the six numbers of the turn, NaN where it is not known.
     """
 
     root: str
@@ -139,8 +141,8 @@ def sample_at(split: Split, number: int) -> Sample:
 
     place = None
     if split.places is not None:
-        left, top, right, bottom, found = split.places[number].tolist()
-        place = Place(left, top, right, bottom, bool(found))
+        left, top, right, bottom, found, *turn = split.places[number].tolist()
+        place = Place(left, top, right, bottom, bool(found), None if isnan(turn[0]) else tuple(turn))
     return Sample(
         key=row["key"],
         input=piece("input.webp"),
@@ -211,7 +213,7 @@ class _Loader:
     """A run over a split: its plan, where its samples lie, and which of them turned out to be damaged."""
 
     def __init__(self, split: Split, data: Data, seed: int) -> None:
-        if data.reference == "place" and split.places is None:
+        if data.reference != "whole" and split.places is None:
             raise DataError(
                 f"version '{split.version}': where its references show the regions is not looked up yet; do that first "
                 "(training.places), or set data.reference to 'whole'"
@@ -335,7 +337,7 @@ class _Loader:
         sample = sample_at(self.split, row)
         if self.raw is not None:
             sample = replace(sample, input=self.raw[sample.key])
-        return sample if self.data.reference == "place" else replace(sample, place=None)
+        return replace(sample, place=None) if self.data.reference == "whole" else sample
 
     def _key(self, place: int) -> str:
         return str(self.split.index["key"][place].as_py())

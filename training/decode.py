@@ -25,7 +25,7 @@ from schemas.ids import sha256, stream
 from schemas.records import Mask, Pixels
 from schemas.training import Data
 from tasks.codecs import MOST_PIXELS, MOST_SCANS, START_OF_SCAN
-from training.focus import Box, Place, all_of, alongside, around, cut, cut_mask, focus, holding, whole
+from training.focus import Box, Place, around, beside, cut, cut_mask, focus, whole
 from training.stored import Store
 
 PICTURES = 3  # of a sample, beside its mask: input, target, reference
@@ -178,33 +178,25 @@ def fill(rows: Rows, order: Order, parts: dict[str, bytes], data: Data, seed: in
         raise Damaged(f"{sample.input.name}: the parts of {sample.key} are not of one size")
     if input.shape != target.shape:  # an editor's own size, as stage 3 takes it
         input = np.asarray(cv2.resize(input, target.shape[1::-1], interpolation=cv2.INTER_CUBIC), np.uint8)
-    crop, beside = crops(mask, reference, order, data, seed)
+    thing = around(mask) if data.crop == "focus" else None
+    crop = crop_of(thing, mask.shape[::-1], order, data, seed)
     rows.input[order.row] = cut(input, crop, size)
     rows.target[order.row] = cut(target, crop, size)
     rows.mask[order.row] = cut_mask(mask, crop, size)
-    rows.reference[order.row] = cut(reference, beside, size)
+    rows.reference[order.row] = beside(
+        reference, sample.place, crop, thing, mask.shape[::-1], size, data.reference == "aligned"
+    )
     return instruction
 
 
-def crops(mask: Mask, reference: Pixels, order: Order, data: Data, seed: int) -> tuple[Box, Box]:
-    """Return the crop of input and target, and that of the reference: chance is the sample's own in each epoch."""
-    height, width = mask.shape
-    aspect = order.size[0] / order.size[1]
-    thing = around(mask) if data.crop == "focus" else None
+def crop_of(thing: Box | None, picture: tuple[int, int], order: Order, data: Data, seed: int) -> Box:
+    """Return the crop of input and target (width, height): chance is the sample's own in each epoch."""
     if thing is None:
-        crop = whole(width, height, aspect)
-    else:
-        chance = stream(seed, "crop", order.sample.key, order.epoch).random(3)
-        margin = data.margin[0] + (data.margin[1] - data.margin[0]) * float(chance[0])
-        shift = (2 * float(chance[1]) - 1, 2 * float(chance[2]) - 1)
-        crop = focus(thing, (width, height), order.size, margin, shift)
-    there = reference.shape[1], reference.shape[0]
-    place = order.sample.place
-    if place is None:
-        return crop, all_of(*there, aspect)
-    if place.found and thing is not None:
-        return crop, alongside(crop, thing, place.box(*there), there)
-    return crop, holding(place.box(*there), crop, there)
+        return whole(*picture, order.size[0] / order.size[1])
+    chance = stream(seed, "crop", order.sample.key, order.epoch).random(3)
+    margin = data.margin[0] + (data.margin[1] - data.margin[0]) * float(chance[0])
+    shift = (2 * float(chance[1]) - 1, 2 * float(chance[2]) - 1)
+    return focus(thing, picture, order.size, margin, shift)
 
 
 def decode(data: bytes) -> Pixels:

@@ -12,15 +12,6 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 
-def draw_sigmas(count: int, random: torch.Generator, mean: float = 0.0, std: float = 1.0, shift: float = 1.0) -> Tensor:
-    """Return noise levels to train at, float32 (count,), within 0..1, both ends apart.
-
-    Logit-normal as in Stable Diffusion 3 (Esser et al. 2024, section 3.1), then shifted towards noise (`shifted`).
-    Drawn on the CPU: the same whatever the device.
-    """
-    return shifted(torch.sigmoid(mean + std * torch.randn(count, generator=random)), shift)
-
-
 def schedule(steps: int, shift: float = 1.0) -> Tensor:
     """Return the noise levels of a way back in `steps` steps, float32 (steps + 1,), from 1 down to 0."""
     return shifted(torch.linspace(1, 0, steps + 1), shift)

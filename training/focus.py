@@ -35,7 +35,8 @@ class Box:
 class Place:
     """Where a reference shows the masked region, relative to its width and height.
 
-    Not `found`: what matches does not say, and it is the whole product's box.
+    Not `found`: what matches does not say, and it is the whole product's box. `turn` [a, b, x, c, d, y] takes relative
+    places of the draft about the region to those of the reference, (a u + b v + x, c u + d v + y); None: not known.
     """
 
     left: float
@@ -43,6 +44,7 @@ class Place:
     right: float
     bottom: float
     found: bool
+    turn: tuple[float, ...] | None = None
 
     def box(self, width: int, height: int) -> Box:
         """Return the place in px of a picture, at least one px large."""
@@ -119,6 +121,47 @@ def cut(picture: Pixels, box: Box, size: tuple[int, int]) -> Pixels:
         return part
     smaller = part.shape[0] > size[1]
     return np.asarray(cv2.resize(part, size, interpolation=cv2.INTER_AREA if smaller else cv2.INTER_CUBIC), np.uint8)
+
+
+def beside(
+    reference: Pixels, place: Place | None, crop: Box, thing: Box | None, draft: tuple[int, int], size: tuple[int, int],
+    aligned: bool,
+) -> Pixels:  # fmt: skip
+    """Return what of a reference (H, W, 3) is seen beside a crop of a draft of `draft` (width, height).
+
+    All of it where no place is known; what shows the thing in the draft as large as the crop does; or, if it is to be
+    `aligned` and the place's turn is known, what the crop would show of it. Brought to `size` (width, height).
+    """
+    there = reference.shape[1], reference.shape[0]
+    if place is None:
+        return cut(reference, all_of(*there, size[0] / size[1]), size)
+    if aligned and place.turn is not None:
+        return turned(reference, place, crop, draft, size)
+    if place.found and thing is not None:
+        return cut(reference, alongside(crop, thing, place.box(*there), there), size)
+    return cut(reference, holding(place.box(*there), crop, there), size)
+
+
+def turned(picture: Pixels, place: Place, box: Box, draft: tuple[int, int], size: tuple[int, int]) -> Pixels:
+    """Return a reference (H, W, 3) as seen from where a draft of `draft` (width, height) is: what its `box` shows.
+
+    Brought to `size` (width, height); beyond its edges the reference goes on as it ends. Needs `place.turn`.
+    """
+    assert place.turn is not None
+    a, b, x, c, d, y = place.turn
+    height, width = picture.shape[:2]
+    # px of the result -> px of the draft -> its relative coordinates -> those of the reference -> its px
+    step = np.array([[box.width / size[0], 0, box.left], [0, box.height / size[1], box.top], [0, 0, 1]])
+    relative = np.diag([1 / draft[0], 1 / draft[1], 1.0])
+    turn = np.array([[a, b, x], [c, d, y], [0, 0, 1]])
+    back = np.diag([float(width), float(height), 1.0])
+    half = np.array([[1, 0, 0.5], [0, 1, 0.5], [0, 0, 1]])  # a pixel's place is its middle
+    whole = np.linalg.inv(half) @ back @ turn @ relative @ step @ half
+    reduction = float(np.sqrt(abs(np.linalg.det(whole[:2, :2]))))
+    if reduction > 1:  # else fine detail would alias
+        picture = np.asarray(cv2.GaussianBlur(picture, (0, 0), 0.5 * reduction), np.uint8)
+    flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
+    return np.asarray(cv2.warpAffine(picture, whole[:2], size, flags=flags, borderMode=cv2.BORDER_REPLICATE), np.uint8)
 
 
 def cut_mask(mask: Mask, box: Box, size: tuple[int, int]) -> Mask:

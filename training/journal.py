@@ -5,21 +5,29 @@ import html
 import io
 import json
 import math
-from collections.abc import Sequence
 from pathlib import Path
 from string import Template
 from typing import Any
 
-import cv2
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image
 
 from schemas.records import Pixels
-from training.validate import Found, Tried
+from training.sheets import draw_sheet
+from training.validate import Found
 
-METRICS, CURVES, PICTURES, EVENTS = "metrics.jsonl", "curves.html", "pictures", "events"
-SIDE = 128  # px of a picture in a sheet
-TITLES = ("input", "reference", "refined", "target")
+METRICS, CURVES, PICTURES, GROUPS, EVENTS = "metrics.jsonl", "curves.html", "pictures", "groups", "events"
+RUNNING = {  # what is drawn of each step, and how it is called
+    "loss": "loss", "reward": "reward", "reward_dreamsim": "reward: DreamSim",
+    "reward_lpips": "reward: LPIPS, for DreamSim", "reward_embedder": "reward: embedder, for DreamSim",
+    "reward_pixels": "reward: pixels",
+    "kl": "KL", "clipped": "share of clipped ratios", "guard_outside": "PSNR outside the mask, dB",
+    "guard_sharpness": "sharpness, of the truth's", "guard_grid": "grid of tokens", "guard_copied": "copied reference",
+    "guard_diversity": "diversity in a group",
+}  # fmt: skip
+TRIED = {  # the same of what is held out
+    "psnr": "masked PSNR, dB", "likeness": "likeness", "background": "PSNR outside the mask, dB", "reward": "reward",
+}  # fmt: skip
 SMOOTH = 50  # steps that a curve of losses is the mean of
 PAGE = Template("""<!doctype html><html lang="en"><meta charset="utf-8"><title>$title</title>
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
@@ -41,7 +49,7 @@ class Journal:
         lines = [line for line in read_metrics(run) if line["step"] <= after]
         unfinished.write_text("".join(json.dumps(line) + "\n" for line in lines))
         unfinished.replace(path)
-        for picture in (run / PICTURES).iterdir():
+        for picture in (*(run / PICTURES).iterdir(), *(run / GROUPS).glob("*")):
             if int(picture.stem) > after:
                 picture.unlink()
         self._file = path.open("a")
@@ -61,6 +69,12 @@ class Journal:
             Image.fromarray(sheet).save(self.run / PICTURES / f"{step:06d}.png")
             self._events.add_image("held out", sheet, step, dataformats="HWC")
         write_curves(self.run)
+
+    def grouped(self, step: int, sheet: Pixels) -> None:
+        """Keep a sheet of groups that were sampled for a step."""
+        (self.run / GROUPS).mkdir(exist_ok=True)
+        Image.fromarray(sheet).save(self.run / GROUPS / f"{step:06d}.png")
+        self._events.add_image("groups", sheet, step, dataformats="HWC")
 
     def close(self) -> None:
         """Write all out."""
@@ -89,73 +103,58 @@ def read_metrics(run: Path) -> list[dict[str, Any]]:
     return lines
 
 
-def draw_sheet(samples: Sequence[Tried]) -> Pixels | None:
-    """Return a sheet, a row a sample: input, reference, refined, target; None of no samples."""
-    if not samples:
-        return None
-    rows = [np.hstack([_fitted(picture) for picture in one.pictures]) for one in samples]
-    heading = Image.new("RGB", (rows[0].shape[1], 18), "white")
-    for number, title in enumerate(TITLES):
-        ImageDraw.Draw(heading).text((number * SIDE + 4, 3), title, fill="black")
-    return np.asarray(np.vstack([np.asarray(heading), *rows]), np.uint8)
-
-
 def write_curves(run: Path) -> None:
-    """Draw a run's metrics as curves, with the newest figures and sheet, into one page that loads nothing."""
+    """Draw a run's metrics as curves, with the newest figures and sheets, into one page that loads nothing."""
     lines = read_metrics(run)
-    losses = [(line["step"], line["loss"]) for line in lines if "loss" in line]
     tried = [(line["step"], line["validation"]) for line in lines if "validation" in line]
+    steps = [line for line in lines if "validation" not in line]
     title = html.escape(f"Run {run.name}")
-    sheets = sorted((run / PICTURES).glob("*.png"))
-    sheet = ""
-    if sheets:
-        data = base64.b64encode(sheets[-1].read_bytes()).decode()
-        picture = f'<figure><img alt="samples" src="data:image/png;base64,{data}"></figure>'
-        sheet = f"<h2>Held out, after step {int(sheets[-1].stem)}</h2>{picture}"
     table = ""
     if tried:
         step, figures = tried[-1]
         cells = "".join(f"<tr><th>{html.escape(name)}</th><td>{value:.3f}</td></tr>" for name, value in figures.items())
         table = f"<h2>Held out, after step {step}</h2><table>{cells}</table>"
+    sheets = _newest(run / PICTURES, "Held out, after step") + _newest(run / GROUPS, "Groups, sampled for step")
     unfinished = run / f".{CURVES}"
-    unfinished.write_text(PAGE.substitute(title=title, table=table, curves=_drawn(losses, tried), sheet=sheet))
+    unfinished.write_text(PAGE.substitute(title=title, table=table, curves=_drawn(steps, tried), sheet=sheets))
     unfinished.replace(run / CURVES)
 
 
-def _drawn(losses: list[tuple[int, float]], tried: list[tuple[int, dict[str, float]]]) -> str:
+def _newest(folder: Path, title: str) -> str:
+    """Return the newest sheet of a folder, with a heading."""
+    sheets = sorted(folder.glob("*.png"))
+    if not sheets:
+        return ""
+    data = base64.b64encode(sheets[-1].read_bytes()).decode()
+    picture = f'<figure><img alt="samples" src="data:image/png;base64,{data}"></figure>'
+    return f"<h2>{title} {int(sheets[-1].stem)}</h2>{picture}"
+
+
+def _drawn(steps: list[dict[str, Any]], tried: list[tuple[int, dict[str, float]]]) -> str:
+    """Return curves as SVG: of each step (loss; rewards and guards of GRPO), and of what was tried."""
     from matplotlib.figure import Figure
 
-    names = [name for name in ("psnr", "likeness", "background") if any(name in figures for _, figures in tried)]
-    figure = Figure(figsize=(11, 3.2 * (1 + math.ceil(len(names) / 3))), layout="constrained")
-    grid = figure.add_gridspec(1 + math.ceil(len(names) / 3), 3)
-    axes = figure.add_subplot(grid[0, :])
-    steps, values = [step for step, _ in losses], [loss for _, loss in losses]
-    axes.plot(steps, values, color="#cccccc", linewidth=0.8)
-    smooth = [float(np.mean(values[max(0, at - SMOOTH) : at + 1])) for at in range(len(values))]
-    axes.plot(steps, smooth, color="#1f5fa8", linewidth=1.5)
-    axes.set(title="loss", xlabel="step", yscale="log" if values and min(values) > 0 else "linear")
-    for at, name in enumerate(names):
-        axes = figure.add_subplot(grid[1 + at // 3, at % 3])
+    running = [name for name in RUNNING if any(name in line for line in steps)]
+    held_out = [name for name in TRIED if any(name in figures for _, figures in tried)]
+    rows = math.ceil((len(running) + len(held_out)) / 3)
+    figure = Figure(figsize=(11, 3.2 * max(1, rows)), layout="constrained")
+    for at, name in enumerate(running):
+        axes = figure.add_subplot(max(1, rows), 3, at + 1)
+        points = [(line["step"], line[name]) for line in steps if name in line]
+        values = [value for _, value in points]
+        axes.plot([step for step, _ in points], values, color="#cccccc", linewidth=0.8)
+        smooth = [float(np.mean(values[max(0, at - SMOOTH) : at + 1])) for at in range(len(values))]
+        axes.plot([step for step, _ in points], smooth, color="#1f5fa8", linewidth=1.5)
+        axes.set(title=RUNNING[name], xlabel="step", yscale="log" if name == "loss" and min(values) > 0 else "linear")
+    for at, name in enumerate(held_out, len(running)):
+        axes = figure.add_subplot(rows, 3, at + 1)
         for suffix, colour, label in (("", "#1f5fa8", "refined"), ("_input", "#c0562b", "input")):
             points = [(step, figures[name + suffix]) for step, figures in tried if name + suffix in figures]
             if points:
                 axes.plot(*zip(*points, strict=True), marker="o", markersize=3, color=colour, label=label)
-        axes.set(
-            title={"psnr": "masked PSNR, dB", "background": "PSNR outside the mask, dB"}.get(name, name), xlabel="step"
-        )
+        axes.set(title=f"held out: {TRIED[name]}", xlabel="step")
         axes.legend()
     drawn = io.StringIO()
     figure.savefig(drawn, format="svg")
     svg = drawn.getvalue()
     return f"<figure>{svg[svg.index('<svg') :]}</figure>"
-
-
-def _fitted(picture: Pixels) -> Pixels:
-    """Return a picture brought into a square of SIDE px, on white."""
-    scale = SIDE / max(picture.shape[:2])
-    small = cv2.resize(
-        picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
-    )
-    square = np.full((SIDE, SIDE, 3), 255, np.uint8)
-    square[: small.shape[0], : small.shape[1]] = small[:SIDE, :SIDE]
-    return square

@@ -27,7 +27,7 @@ from schemas.training import Training
 from training.backbones import Backbone
 from training.checkpoints import save_weights
 from training.dataset import State
-from training.mean import RunningMean, bear
+from training.mean import RunningMean, bear, learning_of
 
 FOLDER, STATE = "checkpoints", "state.json"
 LEARNING, MEAN, OPTIMIZER = "learning.safetensors", "mean.safetensors", "optimizer.safetensors"
@@ -63,7 +63,7 @@ def keep(
         shutil.rmtree(unfinished, ignore_errors=True)
         with mean.lend(transformer) if mean else nullcontext():
             save_weights(unfinished, backbone, settings)
-        save_file(_learning(transformer), unfinished / LEARNING)
+        save_file(learning_of(transformer), unfinished / LEARNING)
         save_file(_moments(transformer, optimizer), unfinished / OPTIMIZER)
         if mean:
             save_file(mean.weights, unfinished / MEAN, metadata={"steps": str(mean.steps)})
@@ -113,7 +113,7 @@ def restore(found: Kept, transformer: nn.Module, optimizer: torch.optim.Optimize
     Raises TrainingError where the checkpoint is of another model.
     """
     learning = load_file(found.folder / LEARNING)
-    own = _learning(transformer)
+    own = learning_of(transformer)
     if {name: value.shape for name, value in learning.items()} != {name: value.shape for name, value in own.items()}:
         raise TrainingError(f"checkpoint {found.folder}: it is of another model; name another run, or its own settings")
     bear(transformer, learning)
@@ -128,14 +128,6 @@ def restore(found: Kept, transformer: nn.Module, optimizer: torch.optim.Optimize
             optimizer.state[weight] = {
                 key: value if key == "step" else value.to(weight.device) for key, value in known.items()
             }
-
-
-def _learning(transformer: nn.Module) -> dict[str, Tensor]:
-    return {
-        name: weight.detach().clone().contiguous()
-        for name, weight in transformer.named_parameters()
-        if weight.requires_grad
-    }
 
 
 def _moments(transformer: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

@@ -1,7 +1,7 @@
 """The running mean of weights that learn: steadier than the weights themselves, it is what is tried and kept."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -22,15 +22,25 @@ class RunningMean:
         for name, weight in _learning(transformer):
             self.weights[name].lerp_(weight.float(), 1 - decay)
 
-    @contextmanager
-    def lend(self, transformer: nn.Module) -> Iterator[None]:
+    def lend(self, transformer: nn.Module) -> AbstractContextManager[None]:
         """Let a transformer bear the mean for as long as the block lasts."""
-        own = {name: weight.detach().clone() for name, weight in _learning(transformer)}
-        bear(transformer, self.weights)
-        try:
-            yield
-        finally:
-            bear(transformer, own)
+        return lent(transformer, self.weights)
+
+
+def learning_of(transformer: nn.Module) -> dict[str, Tensor]:
+    """Return copies of the weights that learn, by name."""
+    return {name: weight.detach().clone().contiguous() for name, weight in _learning(transformer)}
+
+
+@contextmanager
+def lent(transformer: nn.Module, weights: dict[str, Tensor]) -> Iterator[None]:
+    """Let a transformer bear other weights for as long as the block lasts."""
+    own = learning_of(transformer)
+    bear(transformer, weights)
+    try:
+        yield
+    finally:
+        bear(transformer, own)
 
 
 @torch.no_grad()

@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
 from contextlib import suppress
-from dataclasses import asdict, astuple, replace
+from dataclasses import asdict, replace
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from schemas.errors import DataError
 from schemas.records import Mask, Photo, Polygon
-from tasks.engines.correspond import Features, features, map_region, match
+from tasks.engines.correspond import Features, affine_about, features, map_region, match
 from tasks.engines.foreground import foreground, object_box
 from tasks.engines.load import one_thread_each
 from tasks.engines.once import once_a_photo
@@ -30,17 +30,18 @@ from training.decode import Damaged, Sample, decode, decode_mask, read
 from training.focus import Place
 from training.stored import Store
 
-VERSION = 1  # of the look-up: another one looks anew
+VERSION = 2  # of the look-up: another one looks anew
+TURN = 6  # numbers of a turn
 CHUNK = 8  # samples that a process is asked for at once
 UNKNOWN = Place(0.0, 0.0, 1.0, 1.0, found=False)
 COLUMNS = pa.schema([
     ("key", pa.string()), ("left", pa.float32()), ("top", pa.float32()), ("right", pa.float32()),
-    ("bottom", pa.float32()), ("found", pa.bool_()),
+    ("bottom", pa.float32()), ("found", pa.bool_()), ("turn", pa.list_(pa.float32(), 6)),
 ])  # fmt: skip
 
 
 def find_place(draft: Photo, reference: Photo, mask: Mask) -> Place:
-    """Return the box of the reference that shows what the mask (H, W) of the draft covers.
+    """Return the box of the reference that shows what the mask (H, W) of the draft covers, and how it is turned there.
 
     Where matches do not say, or the mask is empty, it is the box of the reference's foreground, and not `found`.
     """
@@ -48,11 +49,13 @@ def find_place(draft: Photo, reference: Photo, mask: Mask) -> Place:
     region = _outline(mask)
     if region is not None:
         here = features(draft.pixels, foreground(draft.pixels))
-        shown = map_region(match(here, there), region)
+        matches = match(here, there)
+        shown = map_region(matches, region)
         if shown is not None:
             corners = np.array(shown)
             left, top, right, bottom = map(float, (*corners.min(axis=0), *corners.max(axis=0)))
-            return Place(left, top, right, bottom, found=True)
+            turn = affine_about(matches, region)
+            return Place(left, top, right, bottom, True, None if turn is None else tuple(turn.ravel().tolist()))
     return Place(*object_box(likely), found=False)
 
 
@@ -86,7 +89,7 @@ def look_up(split: Split, folder: Path, workers: int, progress: Callable[[int], 
 
 def _looked_up(split: Split, folder: Path, workers: int, progress: Callable[[int], None]) -> NDArray[np.float32]:
     keys, shard = split.index["key"].to_pylist(), split.index["shard"].to_numpy()
-    places = np.zeros((split.samples, len(COLUMNS) - 1), np.float32)
+    places = np.zeros((split.samples, 5 + TURN), np.float32)
     pool = ProcessPoolExecutor(max(1, workers), get_context("spawn"), initializer=one_thread_each)
     try:
         for number, name in enumerate(split.shards):
@@ -102,10 +105,15 @@ def _looked_up(split: Split, folder: Path, workers: int, progress: Callable[[int
                     kept |= found
                     progress(len(chunk))
                 _keep(path, kept)
-            places[rows] = [astuple(kept.get(keys[row], UNKNOWN)) for row in rows]
+            places[rows] = [_row(kept.get(keys[row], UNKNOWN)) for row in rows]
     finally:
         pool.shutdown(cancel_futures=True)
     return places
+
+
+def _row(place: Place) -> list[float]:
+    """Return a place as numbers; a turn that is not known as NaN."""
+    return [place.left, place.top, place.right, place.bottom, place.found, *(place.turn or [np.nan] * TURN)]
 
 
 def _places(store: Store, samples: Sequence[Sample]) -> dict[str, Place]:
@@ -142,7 +150,10 @@ def _kept(path: Path) -> dict[str, Place]:
     try:
         table = pq.read_table(path)
         if table.schema.equals(COLUMNS):
-            return {row.pop("key"): Place(**row) for row in table.to_pylist()}
+            return {
+                row.pop("key"): Place(**{**row, "turn": row["turn"] and tuple(row["turn"])})
+                for row in table.to_pylist()
+            }
     except (OSError, pa.ArrowException):
         pass
     return {}

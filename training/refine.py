@@ -11,19 +11,19 @@ from torch import Tensor
 
 from schemas.ids import sha256, stream
 from schemas.records import Mask, Photo, Pixels
-from schemas.training import Refine
+from schemas.training import Data, Refine
 from tasks.engines.change import paste_back
 from tasks.photos import bucket
 from training.backbones import Backbone
 from training.flow import sample, schedule
-from training.focus import Box, all_of, alongside, around, cut, focus, holding
+from training.focus import Box, all_of, around, beside, cut, focus
 from training.places import find_place
 
 
 def refine(
     backbone: Backbone,
     settings: Refine,
-    size: int,
+    data: Data,
     seed: int,
     draft: Pixels,
     reference: Pixels,
@@ -34,14 +34,20 @@ def refine(
 ) -> Pixels:
     """Return the draft (H, W, 3) refined; beyond the feather of the mask (H, W) it is the draft pixel by pixel.
 
-    Without a mask, or with an empty one, the whole picture is refined. What the backbone sees is of about
-    `size` x `size` px; one that was trained `blind` does not see the reference. The same arguments give the same
+    Without a mask, or with an empty one, the whole picture is refined. What the backbone sees is cut as `data` says
+    that it was in training; one that was trained `blind` does not see the reference. The same arguments give the same
     picture.
     """
     height, width = draft.shape[:2]
-    seen = bucket(width, height, size)
-    crop, beside = _crops(seen, draft, reference, mask, settings.margin)
-    shown, told = _tensor(cut(draft, crop, seen)), _tensor(cut(reference, beside, seen))
+    size = bucket(width, height, data.size)
+    thing = None if mask is None else around(mask)
+    if mask is None or thing is None:
+        crop, place = all_of(width, height, size[0] / size[1]), None
+    else:
+        crop = focus(thing, (width, height), size, settings.margin, (0, 0))
+        place = None if data.reference == "whole" else find_place(_photo(draft), _photo(reference), mask)
+    shown = _tensor(cut(draft, crop, size))
+    told = _tensor(beside(reference, place, crop, thing, (width, height), size, data.reference == "aligned"))
     refined = _pixels(_sampled(backbone, settings, seed, shown, None if blind else told, instruction))
     edited = _put(draft, refined, crop)
     return edited if mask is None or not mask.any() else paste_back(draft, edited, mask, settings.feather)
@@ -50,22 +56,6 @@ def refine(
 def device() -> str:
     """Return where to compute: on a GPU where there is one."""
     return "cuda" if torch.cuda.is_available() else "cpu"
-
-
-def _crops(
-    seen: tuple[int, int], draft: Pixels, reference: Pixels, mask: Mask | None, margin: float
-) -> tuple[Box, Box]:
-    """Return the boxes of draft and reference that are looked at."""
-    sides, there = (draft.shape[1], draft.shape[0]), (reference.shape[1], reference.shape[0])
-    thing = None if mask is None else around(mask)
-    if mask is None or thing is None:
-        aspect = seen[0] / seen[1]
-        return all_of(*sides, aspect), all_of(*there, aspect)
-    crop = focus(thing, sides, seen, margin, (0, 0))
-    place = find_place(_photo(draft), _photo(reference), mask)
-    if place.found:
-        return crop, alongside(crop, thing, place.box(*there), there)
-    return crop, holding(place.box(*there), crop, there)
 
 
 @torch.no_grad()

@@ -3,7 +3,7 @@
 Of each sample the crop is refined that training would see, always the same, from noise of its own.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import islice
 
@@ -20,6 +20,10 @@ from tasks.engines.likeness import psnr
 from training.backbones import Backbone
 from training.dataset import Batch, Split, once
 from training.flow import sample, schedule
+from training.shown import pictures, show
+
+Refiner = Callable[[Batch], Tensor]  # float32 (B, 3, H, W), 0..1
+Score = Callable[[Tensor, Batch], dict[str, Tensor]]  # of such pictures, by name: (B,)
 
 CHANCE = 0  # seed of crops and noise: runs of any seed are tried on the same
 
@@ -41,12 +45,12 @@ class Found:
     samples: tuple[Tried, ...]
 
 
-def validate(backbone: Backbone, settings: Training, held_out: Split) -> Found:
-    """Refine what is held out, and measure it.
+def validate(refine: Refiner, settings: Training, held_out: Split, score: Score | None = None) -> Found:
+    """Refine what is held out, and measure it; `refine` may be anything that takes a batch.
 
     `psnr`: masked, in dB, of the refined crop, `psnr_input` of the draft, `gain` their difference. `likeness`: cosine
     of what a network sees within the mask, and `likeness_input`. `background`: PSNR outside the mask, nothing being
-    pasted back.
+    pasted back. What `score` returns of refined and draft (`_input`) stands beside.
     """
     wanted = min(settings.validation.samples, held_out.samples)
     data = settings.data.model_copy(update={"batch": min(settings.validation.batch, wanted)})
@@ -54,7 +58,7 @@ def validate(backbone: Backbone, settings: Training, held_out: Split) -> Found:
     data = data.model_copy(update={"margin": (middle, middle), "workers": min(1, data.workers)})
     samples: list[Tried] = []
     for batch in once(held_out, data, CHANCE):
-        samples += islice(_tried(backbone, settings, batch), wanted - len(samples))
+        samples += islice(_tried(refine, batch, score), wanted - len(samples))
         del batch
         if len(samples) == wanted:
             break
@@ -67,28 +71,30 @@ def validate(backbone: Backbone, settings: Training, held_out: Split) -> Found:
 def refined(backbone: Backbone, settings: Training, batch: Batch) -> Tensor:
     """Return the refined inputs of a batch, float32 (B, 3, H, W), 0..1. Noise is each sample's own, by its key."""
     device = next(backbone.transformer.parameters()).device
-    input, reference = (one.to(device).float() / 255 for one in (batch.input, batch.reference))
-    draft, seen = backbone.encode(input), None if settings.blind else backbone.encode(reference)
-    text = backbone.prompt(batch.instructions, [input] if settings.blind else [input, reference])
-    drawn = [stream(CHANCE, "refine", key).standard_normal(draft.shape[1:], np.float32) for key in batch.keys]
-    noise = torch.from_numpy(np.stack(drawn)).to(draft.dtype).to(device)
+    input, reference = (pictures(one, device) for one in (batch.input, batch.reference))
+    shown = show(backbone, settings.blind, batch.instructions, input, reference)
+    drawn = [stream(CHANCE, "refine", key).standard_normal(shown.draft.shape[1:], np.float32) for key in batch.keys]
+    noise = torch.from_numpy(np.stack(drawn)).to(shown.draft.dtype).to(device)
     levels = schedule(settings.refine.steps, settings.refine.shift)
-    latents = sample(lambda x, sigma: backbone.velocity(x, draft, seen, text, sigma), noise, levels)
-    return backbone.decode(latents)
+    return backbone.decode(sample(lambda x, sigma: shown.velocity(backbone, x, sigma), noise, levels))
 
 
-def _tried(backbone: Backbone, settings: Training, batch: Batch) -> list[Tried]:
-    outputs = _pixels(refined(backbone, settings, batch))
+def _tried(refine: Refiner, batch: Batch, score: Score | None) -> list[Tried]:
+    refined = refine(batch)
+    outputs = as_pixels(refined)
     inputs, targets, references = (one.permute(0, 2, 3, 1).cpu().numpy() for one in (
         batch.input, batch.target, batch.reference
     ))  # fmt: skip
     masks = batch.mask[:, 0].cpu().numpy()
+    scores: dict[str, Tensor] = {}
+    if score:
+        before = score(pictures(batch.input, refined.device), batch)
+        scores = score(refined, batch) | {f"{name}_input": value for name, value in before.items()}
     tried = []
-    for key, input, reference, output, target, mask in zip(
-        batch.keys, inputs, references, outputs, targets, masks, strict=True
-    ):
-        shown = tuple(np.ascontiguousarray(one) for one in (input, reference, output, target))
-        tried.append(Tried(key, _figures(shown[0], shown[2], shown[3], mask), shown))
+    for row, key in enumerate(batch.keys):
+        shown = tuple(np.ascontiguousarray(one[row]) for one in (inputs, references, outputs, targets))
+        figures = _figures(shown[0], shown[2], shown[3], masks[row])
+        tried.append(Tried(key, figures | {name: float(value[row]) for name, value in scores.items()}, shown))
     return tried
 
 
@@ -106,7 +112,7 @@ def _figures(input: Pixels, output: Pixels, target: Pixels, mask: Mask) -> dict[
     return figures
 
 
-def _pixels(pictures: Tensor) -> NDArray[np.uint8]:
+def as_pixels(pictures: Tensor) -> NDArray[np.uint8]:
     """Return pictures as (B, H, W, 3) uint8; what is not a number is black."""
     values = torch.nan_to_num(pictures.float(), nan=0.0).clamp(0, 1).permute(0, 2, 3, 1)
     return np.asarray((values * 255).round().to(torch.uint8).cpu().numpy())

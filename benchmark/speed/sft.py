@@ -22,8 +22,9 @@ from tasks.engines.load import one_thread_each
 from training.backbones.opened import open_backbone
 from training.dataset import Batch, Split, batches, open_split
 from training.journal import read_metrics
+from training.loop import learning_weights, scheduled
 from training.seeds import seeded
-from training.sft import learning_weights, losses, scheduled, train
+from training.sft import losses, train
 
 
 def main(

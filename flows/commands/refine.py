@@ -58,7 +58,7 @@ def refine(
     else:
         assert lora is not None
         opened, settings = load_with_lora(backbone, lora, chosen, device())
-    look = (settings.refine, settings.data.size, seed)
+    look = (settings.refine, settings.data, seed)
     refined = refine(opened, *look, drafted, shown, instruction, where, blind=settings.blind)
     write_picture(target, refined)
     print(target)

@@ -1,12 +1,13 @@
-"""Train: fine-tuning a refiner on a published version."""
+"""Train: fine-tuning a refiner on a published version, then sharpening it by GRPO."""
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from flows.commands.options import DEFAULT_LAKE, AsJson, Assignments
+from flows.output import print_table
 
 app = typer.Typer()
 train = typer.Typer(
@@ -15,19 +16,21 @@ train = typer.Typer(
 )
 app.add_typer(train, name="train")
 
+Version = Annotated[str, typer.Option(help="The published version to learn from.")]
+LakeOrUrl = Annotated[str, typer.Option("--lake", help="The folder that holds it, or an s3:// URL.")]
+HeldOut = Annotated[str, typer.Option(help="Split group that is tried and never trained on; 'none': nothing is tried.")]
+
 
 @train.command()
 def sft(
-    version: Annotated[str, typer.Option(help="The published version to learn from.")],
-    lake: Annotated[str, typer.Option(help="The folder that holds it, or an s3:// URL.")] = str(DEFAULT_LAKE),
+    version: Version,
+    lake: LakeOrUrl = str(DEFAULT_LAKE),
     backbone: Annotated[str, typer.Option(help="tiny, flux_kontext, qwen_image_edit or flux2_klein.")] = "tiny",
     out: Annotated[
         Path | None,
         typer.Option(help="The run's folder; runs/VERSION-BACKBONE by default. A run goes on where it was."),
     ] = None,
-    held_out: Annotated[
-        str, typer.Option(help="Split group that is tried and never trained on; 'none': nothing is tried.")
-    ] = "validation",
+    held_out: HeldOut = "validation",
     assignments: Assignments = None,
     as_json: AsJson = False,
 ) -> None:
@@ -40,7 +43,71 @@ def sft(
     from flows.train import train_sft
 
     run = out or Path("runs") / f"{version}-{backbone}"
-    done = train_sft(lake, version, backbone, run, None if held_out == "none" else held_out, assignments or ())
+    _tell(run, train_sft(lake, version, backbone, run, _group(held_out), assignments or ()), as_json)
+
+
+@train.command()
+def grpo(
+    version: Version,
+    start: Annotated[Path, typer.Option("--from", help="The checkpoint to begin with, as `train sft` wrote it.")],
+    lake: LakeOrUrl = str(DEFAULT_LAKE),
+    out: Annotated[
+        Path | None, typer.Option(help="The run's folder; runs/VERSION-grpo by default. A run goes on where it was.")
+    ] = None,
+    held_out: HeldOut = "validation",
+    assignments: Assignments = None,
+    as_json: AsJson = False,
+) -> None:
+    """Sharpen a fine-tuned refiner by GRPO: it is paid for likeness to the truth, and for equal pixels.
+
+    Example: `omnirefiner train grpo --version v1 --from runs/v1-tiny/checkpoints/001500 --set grpo.steps=100`; DreamSim
+    wants its weights: `--set reward.dreamsim=FOLDER`.
+    """
+    from flows.train import train_grpo
+
+    run = out or Path("runs") / f"{version}-grpo"
+    _tell(run, train_grpo(lake, version, start, run, _group(held_out), assignments or ()), as_json)
+
+
+@train.command()
+def demo(
+    photos: Annotated[
+        Path | None, typer.Argument(help="A folder of photos, one folder a product; without it photos are rendered.")
+    ] = None,
+    folder: Annotated[Path, typer.Option("--out", help="Where lake and runs go.")] = Path("train-demo"),
+    seeds: Annotated[int, typer.Option(min=1, help="How often everything is trained anew.")] = 3,
+    at_once: Annotated[int, typer.Option(min=1, help="Processes of one thread that train at once.")] = 2,
+    sft_assignments: Annotated[list[str] | None, typer.Option("--sft", metavar="KEY=VALUE")] = None,
+    grpo_assignments: Annotated[list[str] | None, typer.Option("--grpo", metavar="KEY=VALUE")] = None,
+) -> None:
+    """Show that it learns: build quadruplets, train `tiny` by SFT, blind and not, then by GRPO, and compare them on
+    products that none has seen. Runs go on where they were; figures, plot and pictures go into comparison.html.
+
+    Example: `omnirefiner train demo PHOTOS --out train-demo`
+    """
+    from benchmark.refiners import FIGURES
+    from flows.commands.build import build
+    from flows.commands.demo import render
+    from flows.train_demo import BUILT, train_and_compare
+
+    lake = folder / "lake"
+    if photos is None:
+        photos = folder / "photos"
+        if not (photos / "truth.jsonl").exists():  # written last
+            render(photos, products=20)
+    published = (lake / "versions" / "demo.json").exists()
+    build(photos, lake, assignments=list(BUILT), publish=None if published else "demo")
+    found = train_and_compare(
+        lake, "demo", folder / "runs", seeds, at_once, sft_assignments or (), grpo_assignments or ()
+    )
+    for title, rows in (("held out", found.each), ("better by", found.better)):
+        print_table(title, [{"": name, **{figure: str(row.get(figure, "")) for figure in FIGURES}}
+                            for name, row in rows.items()])  # fmt: skip
+    print(f"{found.products} products; open {folder / 'runs' / 'comparison.html'}")
+
+
+def _tell(run: Path, done: dict[str, Any] | None, as_json: bool) -> None:
+    """Print what a run has come to, if this is the process that knows."""
     if done is None:
         return
     if as_json:
@@ -50,3 +117,7 @@ def sft(
     for name, value in done["validation"].items():
         print(f"  {name:<16} {value:.3f}")
     print(f"open {run / 'curves.html'}; refine with --checkpoint {run / 'checkpoints'}/{done['steps']:06d}")
+
+
+def _group(held_out: str) -> str | None:
+    return None if held_out == "none" else held_out

@@ -27,6 +27,7 @@ GLANCED = 256  # of them, looked at before a matcher is asked
 NEIGHBOURS = 12  # of a match, whose motion must agree with its own
 SUPPORT = 5  # neighbours (itself included) that must agree
 TOLERANCE = 0.02  # of the longer side: how far a neighbour may lie from where the local map puts it
+ABOUT = 0.25  # of a region, on each side: what is looked at about it
 REACH = 0.06  # of the longer side: how far an inlier vouches for the surface about it
 TRUST = 0.12  # mean worth of the inliers about a point that vouch for it: other products' matches seldom reach it
 
@@ -207,6 +208,32 @@ def map_region(c: Correspondences, region: Polygon) -> Polygon | None:
     if cv2.contourArea(clipped) < 1e-5:
         return None
     return tuple((float(x), float(y)) for x, y in clipped)
+
+
+def affine_about(c: Correspondences, region: Polygon) -> NDArray[np.float32] | None:
+    """Return the affine map (2, 3) that takes a region of the target, and what is about it, to the reference.
+
+    Of relative coordinates: [[a, b, x], [c, d, y]]. Fitted to where inliers vouch for places in and about the region's
+    box; None where they do not, or would have it mirrored, flattened, or ten times as large or small.
+    """
+    if visible_share(c, region) < 0.25:
+        return None
+    corners = np.asarray(region, dtype=np.float32)
+    low, high = corners.min(axis=0), corners.max(axis=0)
+    border = ABOUT * (high - low)
+    axes = [np.linspace(first, last, 12) for first, last in zip(low - border, high + border, strict=True)]
+    asked = np.stack(np.meshgrid(*axes), axis=-1).reshape(-1, 2).astype(np.float32)
+    places, vouched = transfer(c, asked)
+    if vouched.sum() < 8:
+        return None
+    source = np.column_stack([asked[vouched], np.ones(vouched.sum())])  # (N, 3)
+    found = np.linalg.lstsq(source, places[vouched], rcond=None)[0].T  # (2, 3)
+    sides = np.array(c.reference_size, np.float64)[:, None] / np.array(c.target_size, np.float64)[None]
+    turn = found[:, :2] * sides  # of px
+    large, small = np.linalg.svd(turn, compute_uv=False)
+    if np.linalg.det(turn) <= 0 or large > 10 or small < 0.1 or large > 4 * small:
+        return None
+    return np.asarray(found, dtype=np.float32)
 
 
 def _lattice(region: Polygon) -> Points:

@@ -1,14 +1,18 @@
 """What EfficientNet-Lite0 sees in a photo: its feature maps, with ImageNet weights that come in a package."""
 
+from copy import deepcopy
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from schemas.records import Pixels
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 STRIDE = 32  # of the deep map: sides are whole multiples of it
 MEAN = np.array([0.485, 0.456, 0.406], dtype=np.float32)  # ImageNet's, which these weights were trained with
@@ -60,6 +64,34 @@ def feature_maps(pixels: Pixels, longest: int) -> Maps:
         deep=deep.permute(1, 2, 0).numpy(),
         attention=attention.numpy(),
     )
+
+
+def describe(pictures: "Tensor") -> "Tensor":
+    """Return what small pictures look like, float32 (N, 1432), given float32 (N, 3, H, W), 0..1.
+
+    The three maps, averaged over the picture, each of unit length times 3^-1/2: the product of two descriptions is the
+    mean of three cosines. Where the pictures are, there it is computed.
+    """
+    import torch
+    from torch.nn.functional import normalize
+
+    network = _network_on(str(pictures.device))
+    mean, std = (torch.from_numpy(one).to(pictures.device).view(3, 1, 1) for one in (MEAN, STD))
+    with torch.inference_mode():
+        x = network._swish(network._bn0(network._conv_stem((pictures - mean) / std)))
+        maps: list[Tensor] = []
+        for number, block in enumerate(network._blocks):
+            x = block(x)
+            if number in (FINE_BLOCK, MIDDLE_BLOCK):
+                maps.append(x)
+        maps.append(network._swish(network._bn1(network._conv_head(x))))
+        described: Tensor = torch.cat([normalize(one.mean(dim=(2, 3)), dim=1) for one in maps], dim=1)
+        return described.div(len(maps) ** 0.5)
+
+
+@cache
+def _network_on(device: str) -> Any:
+    return _network() if device == "cpu" else deepcopy(_network()).to(device)
 
 
 @cache

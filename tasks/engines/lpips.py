@@ -49,6 +49,24 @@ def lpips(weights: Weights, first: Pixels, second: Pixels, mask: Mask) -> float:
         return float(apart[0, 0].numpy()[mask].mean())
 
 
+def describe(weights: Weights, pictures: "Tensor") -> "Tensor":
+    """Return what pictures of one size look like, (N, D), given float32 (N, 3, H, W), 0..1, of 64 px or more.
+
+    The squared distance of two descriptions is the LPIPS of their pictures.
+    """
+    import torch
+
+    here = {key: tensor.to(pictures.device) for key, tensor in weights.items()}
+    shift, scale = (torch.from_numpy(one).to(pictures.device).view(3, 1, 1) for one in (SHIFT, SCALE))
+    with torch.inference_mode():
+        layers = zip(_trunk(here, (pictures * 2 - 1 - shift) / scale), HEADS, strict=True)
+        parts = [  # each (N, C, h, w), so that squares add up to the mean over places of the weighed difference
+            _unit(one) * (here[head].clamp(min=0).view(1, -1, 1, 1) / (one.shape[2] * one.shape[3])).sqrt()
+            for one, head in layers
+        ]
+        return torch.cat([part.flatten(1) for part in parts], dim=1)
+
+
 @cache
 def load_lpips(path: Path) -> Weights:
     """Return the weights of trunk and heads, float32; files are read once a process, and run no code of theirs.
@@ -96,13 +114,18 @@ def _read(path: Path) -> Weights:
 
 def _features(weights: Weights, pixels: Pixels) -> "list[Tensor]":
     import torch
-    from torch.nn import functional as F  # noqa: N812
 
     least = min(pixels.shape[:2])
     if least < SMALLEST:
         pixels = np.asarray(cv2.resize(pixels, None, fx=SMALLEST / least, fy=SMALLEST / least), np.uint8)
     scaled = (pixels.astype(np.float32) / 127.5 - 1 - SHIFT) / SCALE
-    x = torch.from_numpy(scaled).permute(2, 0, 1)[None].contiguous()  # (1, 3, H, W)
+    return _trunk(weights, torch.from_numpy(scaled).permute(2, 0, 1)[None].contiguous())
+
+
+def _trunk(weights: Weights, x: "Tensor") -> "list[Tensor]":
+    """Return AlexNet's five maps of scaled pictures (N, 3, H, W)."""
+    from torch.nn import functional as F  # noqa: N812
+
     found = []
     for number, (stride, padding) in CONVOLUTIONS.items():
         if number in POOLED_BEFORE:

@@ -3,17 +3,19 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from training.flow import draw_sigmas, masked_loss, mix, sample, schedule, shrink
+from schemas.training import Sft
+from training.flow import masked_loss, mix, sample, schedule, shrink
+from training.sft import sigmas_of
 
 
 def test_levels_lie_between_the_ends_and_a_shift_moves_them_towards_noise() -> None:
-    plain = draw_sigmas(1000, torch.Generator().manual_seed(1))
-    moved = draw_sigmas(1000, torch.Generator().manual_seed(1), shift=3)
+    names = [str(number) for number in range(1000)]
+    plain, moved = (sigmas_of(Sft(sigma_shift=shift), 1, 0, names) for shift in (1, 3))
     assert plain.min() > 0
     assert plain.max() < 1
     assert abs(plain.median() - 0.5) < 0.05
     assert (moved > plain).all()
-    assert torch.equal(plain, draw_sigmas(1000, torch.Generator().manual_seed(1)))
+    assert torch.equal(plain[500:], sigmas_of(Sft(), 1, 0, names[500:]))  # each sample's own
     assert schedule(4).tolist() == [1, 0.75, 0.5, 0.25, 0]
     assert schedule(4, shift=3)[[0, -1]].tolist() == [1, 0]
 

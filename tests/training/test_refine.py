@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from schemas.ids import stream
 from schemas.records import Mask, Pixels
-from schemas.training import Refine
+from schemas.training import Data, Refine
 from training.backbones import Text
 from training.refine import refine
 
@@ -63,7 +63,7 @@ def test_what_the_reference_shows_comes_into_the_mask_and_nothing_else_changes()
     target = photo()
     mask = spot(target)
     draft, backbone = spoilt(target, mask), Copyist()
-    refined = refine(backbone, SETTINGS, 128, 0, draft, target, "Restore the pattern.", mask)
+    refined = refine(backbone, SETTINGS, Data(size=128), 0, draft, target, "Restore the pattern.", mask)
     assert backbone.told == ["Restore the pattern."]
     beyond = ~np.asarray(spot(target, 96 - 5, 120 - 5, 48 + 10))
     assert np.array_equal(refined[beyond], draft[beyond])
@@ -77,7 +77,7 @@ def test_the_region_is_looked_at_closely_and_in_the_middle() -> None:
     marked = target.copy()
     marked[mask] = (255, 0, 0)
     backbone = Copyist()
-    refine(backbone, SETTINGS, 128, 0, marked, target, "x", mask)
+    refine(backbone, SETTINGS, Data(size=128), 0, marked, target, "x", mask)
     red = (backbone.seen[0][0] - torch.tensor([1.0, 0, 0])[:, None, None]).abs().amax(dim=0) < 0.05
     assert red.float().mean() > 4 * mask.mean()  # of the crop, against of the picture
     rows, columns = red.nonzero().float().mean(dim=0)
@@ -89,7 +89,7 @@ def test_the_region_is_looked_at_closely_and_in_the_middle() -> None:
 def test_without_a_mask_the_whole_picture_is_made_anew_in_its_own_size(size: tuple[int, int]) -> None:
     target = photo(400, 400)[: size[0], : size[1]]
     for mask in (None, np.zeros(size, bool)):
-        refined = refine(Copyist(), SETTINGS, 256, 0, np.full_like(target, 128), target, "x", mask)
+        refined = refine(Copyist(), SETTINGS, Data(size=256), 0, np.full_like(target, 128), target, "x", mask)
         assert refined.shape == target.shape
         assert np.abs(refined.astype(int) - target).mean() < 12  # it was brought to another size and back
 
@@ -97,7 +97,7 @@ def test_without_a_mask_the_whole_picture_is_made_anew_in_its_own_size(size: tup
 def test_a_mask_at_the_edge_and_one_of_a_single_pixel_are_refined() -> None:
     target = photo()
     for mask in (spot(target, 0, 0, 20), spot(target, 239, 319, 1), np.ones(target.shape[:2], bool)):
-        refined = refine(Copyist(), SETTINGS, 64, 0, spoilt(target, mask), target, "x", mask)
+        refined = refine(Copyist(), SETTINGS, Data(size=64), 0, spoilt(target, mask), target, "x", mask)
         assert refined.shape == target.shape
         assert not np.array_equal(refined[mask], spoilt(target, mask)[mask])
 
@@ -109,7 +109,7 @@ def test_what_is_not_a_number_is_black() -> None:
 
     target = photo()
     mask = spot(target)
-    refined = refine(Broken(), SETTINGS, 64, 0, target, target, "x", mask)
+    refined = refine(Broken(), SETTINGS, Data(size=64), 0, target, target, "x", mask)
     assert refined[mask].max() == 0
 
 
@@ -122,6 +122,6 @@ def test_a_blind_model_is_shown_no_reference() -> None:
     truth = photo()
     mask = spot(truth)
     draft, backbone = spoilt(truth, mask), Blind()
-    refined = refine(backbone, SETTINGS, 256, 0, draft, truth, "mend it", mask, blind=True)
+    refined = refine(backbone, SETTINGS, Data(size=256), 0, draft, truth, "mend it", mask, blind=True)
     assert len(backbone.seen) == 1
     assert np.abs(refined.astype(int) - draft)[mask].mean() < 1  # which is what it answers with

@@ -24,8 +24,9 @@ from training.cached import Cache
 from training.checkpoints import load_weights
 from training.dataset import Split, State, batches, open_split
 from training.journal import read_metrics
+from training.loop import Done, scheduled
 from training.seeds import seeded
-from training.sft import Done, scheduled, train
+from training.sft import train
 
 SMALL = [
     "data.size=64", "data.crop=whole", "data.batch=4", "data.reference=whole", "data.workers=0", "tiny.width=32",
@@ -112,7 +113,7 @@ def test_latents_from_disk_are_those_of_the_encoder(split: Split, tmp_path: Path
     backbone.encode = lambda pictures: asked.append(len(pictures))  # type: ignore[assignment, return-value]
     cache = Cache(tmp_path / "run" / "cache", backbone)
     for batch in islice(batches(split, told.data, told.seed, State(1, 0)), 3):  # another epoch
-        cache.latents(batch.target.float() / 255)
+        cache.encode(batch.target.float() / 255)
         del batch
     assert len(asked) <= 4  # an epoch leaves out less than a batch
 

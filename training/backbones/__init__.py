@@ -19,6 +19,11 @@ class Text:
     pooled: Tensor | None = None  # (B, P): a whole instruction in one vector
     seen: Tensor | None = None  # bool (B, L): False where a row is only filled up, and not to be looked at
 
+    def rows(self, chosen: Tensor) -> "Text":
+        """Return some rows, each as often as it is named."""
+        pooled, seen = (None if one is None else one[chosen] for one in (self.pooled, self.seen))
+        return Text(self.tokens[chosen], pooled, seen)
+
 
 class Backbone(Protocol):
     """A model of the velocity v = noise - x0 (`training/flow.py`) in the latent space of its own autoencoder."""

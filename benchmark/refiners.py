@@ -1,0 +1,194 @@
+"""Refiners side by side on products that none of them has seen, with intervals over products.
+
+What each run's last validation wrote of its samples (`pictures/STEP.jsonl`) is read; means are taken over a product's
+samples and the seeds, then over products: products are what was drawn at random, samples of one are alike.
+"""
+
+import base64
+import html
+import io
+import json
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from schemas.ids import stream
+from tasks.engines.change import paste_back
+from training.dataset import Batch
+
+FIGURES = {  # what is compared, and how it is called
+    "psnr": "masked PSNR, dB", "likeness": "likeness", "background": "PSNR outside the mask, dB", "reward": "reward",
+}  # fmt: skip
+BESIDE = (("sft", "input"), ("sft", "blind"), ("sft", "paste"), ("grpo", "sft"))  # what each should surpass
+RESAMPLED = 10_000  # times that products are drawn with replacement
+RING = 6  # px about the mask, whose colours the pasted reference takes on
+FEATHER = 2  # px
+
+Line = Mapping[str, Any]  # a sample's key and figures
+Values = Mapping[str, Mapping[str, float]]  # by product: its mean of each figure
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean over products, and the bounds of 95% of its resamplings."""
+
+    mean: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.mean:.3f} ({self.low:.3f} to {self.high:.3f})"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How refiners compare: figures of each, and how much better one is than another, by name and figure."""
+
+    products: int
+    each: Mapping[str, Mapping[str, Interval]]
+    better: Mapping[str, Mapping[str, Interval]]
+
+
+def compared(lines: Mapping[str, Sequence[Line]], products: Mapping[str, str]) -> Comparison:
+    """Return how refiners compare that wrote lines of the same samples, over all seeds; `products` by sample.
+
+    What the samples were before stands beside them as 'input', by the lines of 'sft'.
+    """
+    values = {name: by_product(each, products) for name, each in lines.items()}
+    values["input"] = _inputs(values["grpo"] if "grpo" in values else values["sft"])
+    each = {
+        name: {figure: one for figure in FIGURES if (one := interval(found, figure)) is not None}
+        for name, found in values.items()
+    }
+    better = {
+        f"{one} - {other}": {
+            figure: gain for figure in FIGURES if (gain := interval(values[one], figure, values[other])) is not None
+        }
+        for one, other in BESIDE
+        if one in values and other in values
+    }
+    return Comparison(len(values["sft"]), each, better)
+
+
+def by_product(lines: Sequence[Line], products: Mapping[str, str]) -> Values:
+    """Return each product's means over all its lines."""
+    found: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for line in lines:
+        for name, value in line.items():
+            if name != "key":
+                found[products[str(line["key"])]][name].append(float(value))
+    return {
+        product: {name: float(np.mean(values)) for name, values in figures.items()}
+        for product, figures in sorted(found.items())
+    }
+
+
+def interval(values: Values, figure: str, less: Values | None = None) -> Interval | None:
+    """Return the mean of a figure over products, or of what it is more than in `less`; None where it is not known.
+
+    Between the bounds lie 95% of the means of as many products, drawn from them with replacement (the percentile
+    bootstrap); drawn the same each time.
+    """
+    pairs = [
+        figures[figure] - (less[product][figure] if less else 0)
+        for product, figures in values.items()
+        if figure in figures and (less is None or figure in less.get(product, {}))
+    ]
+    if not pairs:
+        return None
+    each: NDArray[np.float64] = np.array(pairs)
+    drawn = stream(0, "bootstrap", figure).integers(len(each), size=(RESAMPLED, len(each)))
+    low, high = np.percentile(each[drawn].mean(axis=1), [2.5, 97.5])
+    return Interval(float(each.mean()), float(low), float(high))
+
+
+def pasted(batch: Batch) -> Tensor:
+    """Return the reference's crops pasted into the drafts by geometry alone, float32 (B, 3, H, W), 0..1.
+
+    What could be had by copying: the crop (best with data.reference = "aligned") takes on the draft's mean colour about
+    the mask, and is laid into the mask with a soft border.
+    """
+    done = []
+    for draft, reference, mask in zip(batch.input, batch.reference, batch.mask[:, 0].numpy(), strict=True):
+        here, there = (np.ascontiguousarray(one.permute(1, 2, 0).numpy()) for one in (draft, reference))
+        there = cv2.resize(there, here.shape[1::-1], interpolation=cv2.INTER_AREA).astype(np.float32)
+        ring = (cv2.dilate(mask.astype(np.uint8), np.ones((2 * RING + 1,) * 2, np.uint8)) > 0) & ~mask
+        if ring.any():
+            there += here[ring].mean(axis=0) - there[ring].mean(axis=0)
+        laid = paste_back(here, np.clip(there, 0, 255).astype(np.uint8), mask, FEATHER)
+        done.append(torch.from_numpy(laid).permute(2, 0, 1).float() / 255)
+    return torch.stack(done)
+
+
+def read_run(run: Path, step: int | None = None) -> list[Line]:
+    """Return what a run wrote of each held-out sample after a step, or after its last."""
+    files = sorted((run / "pictures").glob("*.jsonl"))
+    path = files[-1] if step is None else run / "pictures" / f"{step:06d}.jsonl"
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def write_comparison(folder: Path, comparison: Comparison, title: str) -> None:
+    """Write a comparison into a folder: comparison.json, and comparison.html, a page that loads nothing."""
+    (folder / "comparison.json").write_text(json.dumps(asdict(comparison), indent=1) + "\n")
+    sheets = sorted((folder / "grpo-0" / "pictures").glob("*.png")) or sorted(
+        (folder / "sft-0" / "pictures").glob("*.png")
+    )
+    tables = _table(comparison.each) + "<h2>Better by</h2>" + _table(comparison.better)
+    picture = _picture(sheets[-1].read_bytes()) if sheets else ""
+    page = (
+        '<!doctype html><html lang="en"><meta charset="utf-8">'
+        '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; img-src data:; '
+        "style-src 'unsafe-inline'\">"
+        f"<title>{html.escape(title)}</title><style>body{{font:15px system-ui;margin:2em auto;max-width:1000px}}"
+        "td,th{padding:.2em .8em;text-align:right;border-bottom:1px solid #ddd}</style>"
+        f"<h1>{html.escape(title)}</h1><p>Means over {comparison.products} products that none was trained on, and "
+        f"between what bounds 95% of resamplings of the products lie.</p>{tables}{_picture(_plot(comparison))}{picture}"
+    )
+    (folder / "comparison.html").write_text(page)
+
+
+def _inputs(values: Values) -> Values:
+    return {
+        product: {name.removesuffix("_input"): value for name, value in figures.items() if name.endswith("_input")}
+        for product, figures in values.items()
+    }
+
+
+def _table(rows: Mapping[str, Mapping[str, Interval]]) -> str:
+    head = "".join(f"<th>{html.escape(FIGURES[figure])}</th>" for figure in FIGURES)
+    body = "".join(
+        f"<tr><th>{html.escape(name)}</th>"
+        + "".join(f"<td>{found.get(figure, '')}</td>" for figure in FIGURES)
+        + "</tr>"
+        for name, found in rows.items()
+    )
+    return f"<table><tr><th></th>{head}</tr>{body}</table>"
+
+
+def _picture(png: bytes) -> str:
+    return f'<figure><img style="max-width:100%" src="data:image/png;base64,{base64.b64encode(png).decode()}"></figure>'
+
+
+def _plot(comparison: Comparison) -> bytes:
+    """Return dots and intervals of each refiner, a panel a figure, as a PNG."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(11, 3), layout="constrained")
+    for at, (name, title) in enumerate(FIGURES.items()):
+        axes = figure.add_subplot(1, len(FIGURES), at + 1)
+        rows = [(who, found[name]) for who, found in comparison.each.items() if name in found]
+        for row, (_, one) in enumerate(rows):
+            axes.plot([one.low, one.high], [row, row], color="#1f5fa8")
+            axes.plot(one.mean, row, "o", color="#1f5fa8")
+        axes.set(title=title, yticks=range(len(rows)), yticklabels=[who for who, _ in rows])
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format="png", dpi=110)
+    return drawn.getvalue()

@@ -1,0 +1,89 @@
+"""Does it learn? Refiners, trained for several seeds, are tried on products that none of them has seen."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from benchmark.refiners import Comparison, compared, pasted, read_run, write_comparison
+from schemas.errors import TrainingError
+from schemas.training import Training, load_training
+from tasks import catalog
+from tasks.lake import Lake
+from training.dataset import open_split
+from training.likeness import open_likeness
+from training.places import look_up
+from training.rewards import score
+from training.validate import validate
+
+HELD_OUT = "validation"
+BUILT = (  # most products to learn from, a third to be tried on; edits that show at the size that `tiny` sees
+    "splits.train=0.65", "splits.validation=0.35", "splits.benchmark=0.0", "instruct.edits_per_pair=8",
+    "edit.strength=[0.9,1.0]",
+)  # fmt: skip
+BLIND = ("blind=true", "data.reference=whole")
+BY = "OMP_NUM_THREADS"  # processes that share a machine
+
+
+def train_and_compare(
+    lake: Path, version: str, runs: Path, seeds: int, at_once: int, sft: Sequence[str], grpo: Sequence[str]
+) -> Comparison:
+    """Train by SFT, blind and not, then by GRPO, for each seed; return how they compare, and write it into `runs`.
+
+    `sft` and `grpo` are settings, as `key=value`. Each run is a process of one thread, `at_once` of them at a time; one
+    that was begun before goes on. Raises TrainingError where one fails.
+    """
+    settings = load_training([*sft, *grpo], "tiny")  # wrong ones are told before any work
+    chains: list[Callable[[], None]] = []
+    for seed in range(seeds):
+        chains += [
+            partial(_refiner, lake, version, runs, seed, sft, grpo),
+            partial(_sft, lake, version, runs / f"blind-{seed}", seed, (*sft, *BLIND)),
+        ]
+    with ThreadPoolExecutor(at_once) as pool:
+        for done in [pool.submit(chain) for chain in chains]:
+            done.result()
+    lines: dict[str, list[Mapping[str, Any]]] = {
+        "paste": _pasted(lake, version, runs, settings),
+        "blind": [line for seed in range(seeds) for line in read_run(runs / f"blind-{seed}")],
+        "sft": [line for seed in range(seeds) for line in read_run(runs / f"grpo-{seed}", 0)],  # with its reward
+        "grpo": [line for seed in range(seeds) for line in read_run(runs / f"grpo-{seed}")],
+    }
+    with catalog.read(Lake(lake)) as connection:
+        found = catalog.rows(connection, "SELECT quadruplet_id, product FROM samples")
+    comparison = compared(lines, {row["quadruplet_id"]: row["product"] for row in found})
+    write_comparison(runs, comparison, f"Refiners trained on version '{version}', {seeds} seeds")
+    return comparison
+
+
+def _pasted(lake: Path, version: str, runs: Path, settings: Training) -> list[Mapping[str, Any]]:
+    """Return what the reference pasted in by geometry is worth, sample by sample."""
+    aligned = settings.model_copy(update={"data": settings.data.model_copy(update={"reference": "aligned"})})
+    split = look_up(open_split(str(lake), version, HELD_OUT), runs / "places", 1)
+    judge = partial(score, open_likeness(settings.reward), settings.reward)
+    return [{"key": one.key, **one.figures} for one in validate(pasted, aligned, split, judge).samples]
+
+
+def _refiner(lake: Path, version: str, runs: Path, seed: int, sft: Sequence[str], grpo: Sequence[str]) -> None:
+    _sft(lake, version, runs / f"sft-{seed}", seed, sft)
+    newest = max((runs / f"sft-{seed}" / "checkpoints").iterdir())
+    _run(["grpo", "--from", str(newest)], lake, version, runs / f"grpo-{seed}", seed, grpo)
+
+
+def _sft(lake: Path, version: str, run: Path, seed: int, assignments: Sequence[str]) -> None:
+    _run(["sft", "--backbone", "tiny"], lake, version, run, seed, assignments)
+
+
+def _run(what: Sequence[str], lake: Path, version: str, run: Path, seed: int, assignments: Sequence[str]) -> None:
+    settings = [part for one in (f"seed={seed}", *assignments) for part in ("--set", one)]
+    command = ["train", *what, "--version", version, "--lake", str(lake), "--out", str(run), "--held-out", HELD_OUT]
+    done = subprocess.run(
+        [sys.executable, "-m", "flows.cli", *command, *settings], check=False, capture_output=True, text=True,
+        env={**os.environ, BY: "1"},
+    )  # fmt: skip
+    if done.returncode:
+        raise TrainingError(f"run {run}: {done.stderr.strip().splitlines()[-1]}")

@@ -1,0 +1,268 @@
+"""GRPO: groups part where they should, a run goes on as if it had not stopped, and stops where it is led astray."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from schemas.errors import SettingsError, TrainingError
+from schemas.training import Grpo, Training, load_training
+from tasks.lake import Lake
+from training.backbones.opened import open_backbone
+from training.checkpoints import save_weights
+from training.dataset import Split, open_split
+from training.flow import schedule
+from training.grpo import train
+from training.journal import read_metrics
+from training.likeness import Likeness, open_likeness
+from training.loop import Done
+from training.rollout import branch, draw_window, step_of, trunk
+from training.sde import log_prob
+from training.seeds import seeded
+from training.shown import show
+
+SMALL = [
+    "data.size=64", "data.crop=whole", "data.batch=4", "data.reference=whole", "data.workers=0", "tiny.width=32",
+    "tiny.depth=1", "tiny.heads=2", "grpo.steps=4", "grpo.at_once=8", "grpo.group=3", "grpo.rate=1e-3",
+    "validation.every=4", "validation.samples=3", "checkpoints.every=2", "refine.steps=2",
+]  # fmt: skip
+
+
+def settings(*more: str) -> Training:
+    return load_training([*SMALL, *more], "tiny")
+
+
+def trained(
+    run: Path, split: Split, told: Training, held_out: Split | None = None, likeness: Likeness | None = None
+) -> Done:
+    seeded(told.seed)
+    backbone = open_backbone("tiny", told)
+    nn.init.normal_(backbone.transformer.head.weight, std=0.02)  # type: ignore[union-attr, arg-type]  # it has learnt something
+    return train(likeness or open_likeness(told.reward), run, backbone, told, split, held_out)
+
+
+@pytest.fixture(scope="module")
+def split(small: Lake) -> Split:
+    return open_split(small.root, "v1", "train")
+
+
+def told_of(run: Path, name: str) -> list[float]:
+    return [line[name] for line in read_metrics(run) if name in line]
+
+
+def test_a_run_leaves_rewards_guards_groups_and_curves(split: Split, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    done = trained(run, split, settings("grpo.updates=2", "grpo.ratio_clip=1e-5"), held_out=split)
+    assert done.steps == 4
+    assert {"psnr", "reward", "reward_embedder", "reward_embedder_input", "reward_pixels"} <= done.figures.keys()
+    lines = [line for line in read_metrics(run) if "validation" not in line]
+    assert [line["step"] for line in lines] == [1, 2, 3, 4]
+    wanted = {
+        "reward",
+        "reward_embedder",
+        "reward_pixels",
+        "spread_pixels",
+        "kl",
+        "clipped",
+        "guard_outside",
+        "guard_grid",
+    }
+    assert all(wanted <= line.keys() for line in lines)
+    assert all(line["moved"] > 0 for line in lines)  # the second update is off the policy that sampled
+    tried = [line["step"] for line in read_metrics(run) if "validation" in line]
+    assert tried == [0, 4]  # what it has to surpass, too
+    assert {path.name for path in (run / "groups").iterdir()} == {"000001.png", "000004.png"}
+    page = (run / "curves.html").read_text()
+    assert "reward: embedder, for DreamSim" in page
+    assert "Groups, sampled for step 4" in page
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        ("grpo.updates=2",),
+        ("grpo.kl=frozen", "grpo.beta=0.1"),
+        ("grpo.sde=cps", "grpo.ema=0.9"),
+        ("grpo.ratio=guarded",),
+    ],
+)
+def test_a_run_that_stops_goes_on_to_the_same_bits(more: tuple[str, ...], split: Split, tmp_path: Path) -> None:
+    whole, halves = tmp_path / "whole", tmp_path / "halves"
+    trained(whole, split, settings(*more))
+    trained(halves, split, settings(*more, "grpo.steps=2"))
+    trained(halves, split, settings(*more))
+    for name in ("learning", "optimizer"):
+        one, other = (load_file(run / "checkpoints" / "000004" / f"{name}.safetensors") for run in (whole, halves))
+        assert one.keys() == other.keys()
+        assert all(torch.equal(one[key], other[key]) for key in one), name
+    assert told_of(whole, "reward") == told_of(halves, "reward")
+
+
+def test_on_the_policy_ratios_are_one_and_nothing_has_diverged(split: Split, tmp_path: Path) -> None:
+    trained(tmp_path / "run", split, settings("grpo.at_once=2"))
+    assert told_of(tmp_path / "run", "moved") == pytest.approx([0] * 4, abs=1e-6)
+    assert told_of(tmp_path / "run", "kl") == pytest.approx([0] * 4, abs=1e-9)
+
+
+def test_held_near_the_frozen_policy_a_run_strays_less(split: Split, tmp_path: Path) -> None:
+    strayed = {}
+    for beta in ("1e-9", "1000"):
+        trained(tmp_path / beta, split, settings("grpo.kl=frozen", f"grpo.beta={beta}", "grpo.steps=6"))
+        strayed[beta] = told_of(tmp_path / beta, "kl")
+    assert strayed["1000"][0] == pytest.approx(0, abs=1e-9)  # it is what it began as
+    assert 0 < strayed["1000"][-1] < 0.8 * strayed["1e-9"][-1]
+
+
+def test_a_batch_in_parts_has_the_same_gradient(split: Split, tmp_path: Path) -> None:
+    for name in ("12", "5"):
+        trained(tmp_path / name, split, settings(f"grpo.at_once={name}", "grpo.steps=2"))
+    for name in ("reward", "norm"):
+        assert told_of(tmp_path / "5", name) == pytest.approx(told_of(tmp_path / "12", name), rel=1e-3)
+
+
+def test_two_processes_learn_what_one_does(small: Lake, split: Split, tmp_path: Path) -> None:
+    told = settings("grpo.steps=2")
+    seeded(told.seed)
+    backbone = open_backbone("tiny", told)
+    nn.init.normal_(backbone.transformer.head.weight, std=0.02)  # type: ignore[union-attr, arg-type]  # it has learnt something
+    save_weights(tmp_path / "start", backbone, told)
+    command = ["train", "grpo", "--version", "v1", "--lake", str(small.root), "--held-out", "none", "--json"]
+    command += ["--from", str(tmp_path / "start")]
+    for key in ("grpo.steps=2", "grpo.at_once=8", "grpo.group=3", "grpo.rate=1e-3", "checkpoints.every=2"):
+        command += ["--set", key]
+    launch = [
+        "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines", "1",
+        "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0",
+    ]  # fmt: skip
+    for name, how in (("one", []), ("two", launch)):
+        done = subprocess.run(
+            [sys.executable, *how, "-m", "flows.cli", *command, "--out", str(tmp_path / name)], check=False,
+            capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, timeout=300,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr[-2000:]
+        assert json.loads(done.stdout)["steps"] == 2
+    for name in ("reward", "norm", "groups"):
+        assert told_of(tmp_path / "two", name) == pytest.approx(told_of(tmp_path / "one", name), rel=1e-3)
+
+
+def test_a_group_shares_its_trunk_and_parts_in_the_window() -> None:
+    told = settings("grpo.sampler=5", "grpo.window=2", "grpo.within=[0,4]")
+    seeded(0)
+    backbone = open_backbone("tiny", told)
+    pictures = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    shown = show(backbone, False, ["a", "b"], pictures, pictures.flip(0))
+    levels, window, keys = schedule(5), range(1, 3), ["one", "two"]
+    start = trunk(backbone, shown, levels, window, keys, 0, 7)
+    rows = torch.tensor([0, 0, 1, 1])
+    names = ["one 0", "one 1", "two 0", "two 1"]
+    rollout = branch(backbone, shown.rows(rows), told.grpo, levels, window, start[rows], names, 0, 7)
+    assert [(taken.now, taken.next) for taken in rollout.taken] == [
+        pytest.approx((0.8, 0.6)), pytest.approx((0.6, 0.4))
+    ]  # fmt: skip
+    assert torch.equal(rollout.taken[0].x[0], rollout.taken[0].x[1])
+    assert not torch.equal(rollout.taken[0].reached[0], rollout.taken[0].reached[1])
+    assert not torch.equal(rollout.latents[0], rollout.latents[1])
+    # alone, or in another order, a sample is the same
+    alone = branch(backbone, shown.rows(rows[3:]), told.grpo, levels, window, start[rows[3:]], names[3:], 0, 7)
+    assert torch.allclose(alone.latents[0], rollout.latents[3], atol=1e-5)
+    # what is kept of a step is enough to know its probability
+    taken = rollout.taken[1]
+    step = step_of(backbone, shown.rows(rows), told.grpo, taken.x, taken.now, taken.next)
+    assert torch.allclose(log_prob("flow", step, taken.reached), taken.log_prob, atol=1e-5)
+
+
+def test_windows_are_drawn_anew_and_cover_all_that_is_allowed() -> None:
+    grpo = Grpo(sampler=10, window=4, within=(0, 7))
+    drawn = [draw_window(grpo, 0, step) for step in range(60)]
+    assert {window.start for window in drawn} == {0, 1, 2, 3}
+    assert all(len(window) == 4 for window in drawn)
+    assert drawn == [draw_window(grpo, 0, step) for step in range(60)]
+    assert drawn != [draw_window(grpo, 1, step) for step in range(60)]
+
+
+def judge_of(describe: object) -> Likeness:
+    return replace(open_likeness(settings().reward), describe=describe)  # type: ignore[arg-type]  # tests' own
+
+
+def test_equal_rewards_teach_nothing(split: Split, tmp_path: Path) -> None:
+    judge = judge_of(lambda pictures: torch.ones(len(pictures), 1))
+    told = settings("reward.weights=[1.0,0.0]")
+    seeded(told.seed)
+    backbone = open_backbone("tiny", told)
+    before = {name: one.clone() for name, one in backbone.transformer.state_dict().items()}
+    train(judge, tmp_path / "run", backbone, told, split, None)
+    assert told_of(tmp_path / "run", "dropped") == [4.0] * 4
+    assert told_of(tmp_path / "run", "loss") == []
+    assert all(torch.equal(before[name], one) for name, one in backbone.transformer.state_dict().items())
+
+
+def test_rewards_that_are_no_numbers_are_counted_and_end_a_run_when_they_are_many(split: Split, tmp_path: Path) -> None:
+    calls: list[int] = []
+
+    def now_and_then(pictures: Tensor) -> Tensor:
+        calls.append(len(pictures))
+        broken = torch.full((len(pictures), 1), float("nan") if len(calls) % 12 == 1 else 1.0)
+        return broken * pictures.mean(dim=(1, 2, 3))[:, None]
+
+    trained(tmp_path / "some", split, settings(), likeness=judge_of(now_and_then))
+    broken, dropped = told_of(tmp_path / "some", "broken"), told_of(tmp_path / "some", "dropped")
+    assert 0 < sum(broken) < 2
+    assert sum(dropped) >= 1
+    with pytest.raises(TrainingError, match=r"100% of the rewards are no numbers; the checkpoint before is kept"):
+        trained(tmp_path / "all", split, settings(), likeness=judge_of(lambda x: torch.full((len(x), 1), float("nan"))))
+
+
+def test_a_reward_that_dies_ends_the_run_with_its_name(split: Split, tmp_path: Path) -> None:
+    calls: list[int] = []
+
+    def dies(pictures: Tensor) -> Tensor:
+        calls.append(1)
+        if len(calls) > 40:
+            raise RuntimeError("CUDA error: device-side assert triggered")
+        return pictures.flatten(1)[:, :8]
+
+    run = tmp_path / "run"
+    with pytest.raises(TrainingError, match=r"at step \d the reward 'embedder' failed \(CUDA error: device-side"):
+        trained(run, split, settings("grpo.steps=20"), likeness=judge_of(dies))
+    kept = sorted(path.name for path in (run / "checkpoints").iterdir())
+    assert kept  # and it goes on from there
+    trained(run, split, settings("grpo.steps=8"))
+    assert told_of(run, "reward")[-1] != 0
+
+
+def test_a_run_that_is_led_astray_stops(split: Split, tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match=r"at step 4 surroundings are being spoilt: .*raise grpo.beta"):
+        trained(tmp_path / "run", split, settings("guards.over=2", "grpo.rate=0.5", "grpo.beta=0"))
+
+
+def test_a_group_larger_than_memory_is_told(split: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> Tensor:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr("training.grpo.trunk", full)
+    with pytest.raises(TrainingError, match=r"step 1 wants more memory than the device has; .*smaller at_once"):
+        trained(tmp_path / "run", split, settings())
+
+
+@pytest.mark.parametrize(
+    ("assigned", "word"),
+    [
+        (["grpo.sampler=4", "grpo.within=[0,5]"], "end at most 4"),
+        (["grpo.sampler=4", "grpo.within=[0,4]", "grpo.sde=cps"], "end at most 3"),
+        (["grpo.window=4", "grpo.within=[2,5]"], "room for a window of 4 steps"),
+        (["grpo.sde=cps", "grpo.ratio=guarded"], "guarded"),
+        (["reward.weights=[0,0]"], "weights must name one reward"),
+        (["grpo.group=1"], "greater than or equal to 2"),
+    ],
+)
+def test_settings_that_do_not_fit_are_refused_before_any_work(assigned: Sequence[str], word: str) -> None:
+    with pytest.raises(SettingsError, match=word):
+        load_training(assigned)

@@ -1,0 +1,162 @@
+"""Each formula of GRPO beside a computation of its own in float64."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+from torch.distributions import Normal
+
+from training.policy import advantages, clipped, divergence, guarded_ratio, plain_ratio
+from training.sde import Step, cps_step, flow_step, log_prob
+
+LEVELS = st.floats(0.05, 0.95)
+NOISE = st.floats(0.05, 0.95)
+
+
+def drawn(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+@given(LEVELS | st.just(1.0), LEVELS, NOISE)
+def test_flow_grpos_step_is_its_formula(now: float, share: float, noise: float) -> None:
+    x, v, next = drawn(2, 3, 4, 5), drawn(2, 3, 4, 5, seed=1), now * share
+    step = flow_step(x, v, now, next, noise)
+    x64, v64, dt = x.double().numpy(), v.double().numpy(), next - now
+    s = noise * np.sqrt(now / (1 - (next if now == 1 else now)))
+    # x + [v + s^2 / (2 now) (x + (1 - now) v)] dt, as the paper has it
+    mean = x64 + (v64 + s**2 / (2 * now) * (x64 + (1 - now) * v64)) * dt
+    np.testing.assert_allclose(step.mean.numpy(), mean, rtol=2e-4, atol=2e-4 * (1 + s**2))
+    assert step.std == pytest.approx(s * np.sqrt(-dt))
+
+
+@given(LEVELS | st.just(1.0), LEVELS, NOISE)
+def test_cps_step_is_its_formula(now: float, share: float, noise: float) -> None:
+    x, v, next = drawn(2, 3, 4, 5), drawn(2, 3, 4, 5, seed=1), now * share
+    step = cps_step(x, v, now, next, noise)
+    x64, v64 = x.double().numpy(), v.double().numpy()
+    s = next * math.sin(noise * math.pi / 2)
+    mean = (1 - next) * (x64 - now * v64) + math.sqrt(next**2 - s**2) * (x64 + (1 - now) * v64)
+    np.testing.assert_allclose(step.mean.numpy(), mean, rtol=1e-4, atol=1e-4)
+    assert step.std == pytest.approx(s)
+
+
+@pytest.mark.parametrize("steps", [400])
+def test_the_stochastic_way_keeps_the_marginals_of_the_certain_one(steps: int) -> None:
+    """Clean values are Gaussian, mean 0.5 and deviation 0.3: the true velocity is known, and so is every marginal."""
+    middle, deviation, count = 0.5, 0.3, 40_000
+    random = torch.Generator().manual_seed(2)
+    x = torch.randn(count, 1, 1, 1, generator=random)
+    levels = torch.linspace(1, 0.02, steps + 1).tolist()
+    for now, next in itertools.pairwise(levels):
+        variance = (1 - now) ** 2 * deviation**2 + now**2
+        # E[noise - clean | x] for jointly Gaussian noise and clean
+        velocity = -middle + (now - (1 - now) * deviation**2) / variance * (x - (1 - now) * middle)
+        step = flow_step(x, velocity, now, next, 0.7)
+        x = step.mean + step.std * torch.randn(x.shape, generator=random)
+        if next < 0.9 and abs(next * 10 % 2) < 0.03:
+            wanted = (1 - next) ** 2 * deviation**2 + next**2
+            assert float(x.mean()) == pytest.approx((1 - next) * middle, abs=0.02)
+            assert float(x.var()) == pytest.approx(wanted, rel=0.05)
+    assert float(x.std()) == pytest.approx(deviation, rel=0.05)
+
+
+@given(st.integers(2, 9), NOISE)
+def test_cps_keeps_just_as_much_noise_as_the_level_says(steps: int, noise: float) -> None:
+    clean, random = 0.4, torch.Generator().manual_seed(steps)
+    x = clean * 0 + torch.randn(20_000, 1, 1, 1, generator=random)
+    levels = torch.linspace(1, 0.1, steps + 1).tolist()
+    for now, next in itertools.pairwise(levels):
+        velocity = (x - clean) / now  # one clean value: the noise is known
+        step = cps_step(x, velocity, now, next, noise)
+        x = step.mean + step.std * torch.randn(x.shape, generator=random)
+        assert float(x.mean()) == pytest.approx((1 - next) * clean, abs=0.04)
+        assert float(x.std()) == pytest.approx(next, rel=0.04)
+
+
+@given(NOISE)
+def test_log_probs_are_means_of_log_densities(noise: float) -> None:
+    mean, reached = drawn(3, 2, 4, 4), drawn(3, 2, 4, 4, seed=1)
+    wanted = Normal(mean.double(), noise).log_prob(reached.double()).mean(dim=(1, 2, 3))  # type: ignore[no-untyped-call]  # torch's own
+    assert torch.allclose(log_prob("flow", Step(mean, noise), reached).double(), wanted, rtol=1e-4, atol=1e-4)
+    squared = -((reached.double() - mean.double()) ** 2).mean(dim=(1, 2, 3))
+    assert torch.allclose(log_prob("cps", Step(mean, noise), reached).double(), squared, atol=1e-5)
+
+
+@given(NOISE)
+def test_divergence_is_that_of_two_gaussians(noise: float) -> None:
+    one, other = drawn(3, 2, 4, 4), drawn(3, 2, 4, 4, seed=1)
+    normals = [Normal(mean.double(), noise) for mean in (one, other)]
+    wanted = torch.distributions.kl_divergence(*normals).mean(dim=(1, 2, 3))
+    assert torch.allclose(divergence(one, other, noise).double(), wanted, rtol=1e-4)
+
+
+def test_advantages_compare_a_group_and_weigh_each_reward_by_its_own_spread() -> None:
+    likeness, pixels = drawn(3, 6), 1000 * drawn(3, 6, seed=1)
+    found, learnt = advantages(torch.stack([likeness, pixels]), torch.tensor([3.0, 1.0]))
+    each = [
+        (one - one.mean(1, keepdims=True)) / (one.std(1, keepdims=True) + 1e-4)
+        for one in (likeness.double().numpy(), pixels.double().numpy())
+    ]
+    np.testing.assert_allclose(found.numpy(), 0.75 * each[0] + 0.25 * each[1], rtol=1e-4, atol=1e-5)
+    assert learnt.all()
+    shared, _ = advantages(likeness[None], torch.ones(1), spread=torch.tensor([2.0]))
+    np.testing.assert_allclose(shared.numpy(), (likeness - likeness.mean(1, keepdim=True)).numpy() / 2.0001, rtol=1e-4)
+
+
+def test_groups_that_tell_nothing_or_are_broken_are_left_out() -> None:
+    rewards = torch.tensor([[1.0, 2.0, 3.0], [5.0, 5.0, 5.0], [1.0, float("nan"), 2.0], [1.0, float("inf"), 2.0]])
+    found, learnt = advantages(rewards[None], torch.ones(1))
+    assert learnt.tolist() == [True, False, False, False]
+    assert (found[1:] == 0).all()
+    assert torch.isfinite(found).all()
+    # what has no weight does not make a group worth learning from
+    _, learnt = advantages(torch.stack([rewards[1:2], rewards[:1]]), torch.tensor([1.0, 0.0]))
+    assert learnt.tolist() == [False]
+
+
+def test_no_advantage_is_beyond_five_deviations() -> None:
+    found, _ = advantages(torch.cat([torch.zeros(1, 99), torch.ones(1, 1)], dim=1)[None], torch.ones(1))
+    assert float(found.max()) == 5
+
+
+@given(st.floats(0.5, 2), st.floats(-3, 3), st.floats(0.001, 0.3))
+def test_the_clipped_loss_is_the_worse_of_two(ratio: float, advantage: float, clip: float) -> None:
+    loss = float(clipped(torch.tensor([ratio]).double(), torch.tensor([advantage]).double(), clip))
+    assert loss == pytest.approx(-min(advantage * ratio, advantage * min(max(ratio, 1 - clip), 1 + clip)))
+
+
+def test_beyond_the_clip_there_is_nothing_to_gain() -> None:
+    for ratio, advantage, pulls in ((1.2, 1.0, False), (0.8, 1.0, True), (1.2, -1.0, True), (0.8, -1.0, False)):
+        x = torch.tensor([ratio], requires_grad=True)
+        clipped(x, torch.tensor([advantage]), 0.1).sum().backward()  # type: ignore[no-untyped-call]  # torch's own
+        assert x.grad is not None
+        assert bool(x.grad.abs() > 0) is pulls
+
+
+@given(NOISE)
+def test_the_guarded_ratio_is_unbiased_in_its_logarithm(noise: float) -> None:
+    """Under the old policy the log of the plain ratio is negative on average, by the divergence; the guard's is not."""
+    old, new = drawn(1, 1, 1, 1).expand(50_000, 1, 1, 1), drawn(1, 1, 1, 1, seed=1).expand(50_000, 1, 1, 1)
+    reached = old + noise * drawn(50_000, 1, 1, 1, seed=2)
+    logs = [log_prob("flow", Step(mean, noise), reached) for mean in (new, old)]
+    apart = float(divergence(new, old, noise)[0])
+    tolerance = 0.03 * (1 + float((new - old)[0].abs()) / noise)
+    # logarithms, lest large ratios are no numbers
+    assert float((logs[0] - logs[1]).mean()) == pytest.approx(-apart, abs=tolerance)
+    small = new * 0.01 + old * 0.99
+    ratio = guarded_ratio(log_prob("flow", Step(small, noise), reached), logs[1], small, old, noise)
+    assert float(ratio.log().mean()) == pytest.approx(0, abs=0.01)
+    shift = (reached - old).flatten() * (small - old).flatten() / noise  # what is left: no scale of the level
+    assert torch.allclose(ratio.log(), shift, atol=2e-3)
+
+
+def test_a_policy_that_has_not_moved_has_ratio_one() -> None:
+    mean, reached = drawn(4, 3, 8, 8), drawn(4, 3, 8, 8, seed=1)
+    now = log_prob("flow", Step(mean, 0.3), reached)
+    assert torch.equal(plain_ratio(now, now), torch.ones(4))
+    assert torch.allclose(guarded_ratio(now, now, mean, mean, 0.3), torch.ones(4))

@@ -1,0 +1,52 @@
+"""What is made of rewards: advantages within a group, and the objective that clips how far the policy goes for them.
+
+J = J_clip - beta KL(pi || pi_old), as in the paper; each formula is one function, over plain tensors.
+"""
+
+import torch
+from torch import Tensor
+
+FURTHEST = 5.0  # of an advantage, either way
+SOFT = 1e-4  # added to a standard deviation that is divided by
+EQUAL = 1e-6  # standard deviation below which a group's rewards tell nothing
+
+
+def advantages(rewards: Tensor, weights: Tensor, spread: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Return advantages (B, G), and which groups are learnt from: bool (B,).
+
+    `rewards` (R, B, G) of R kinds are brought each to mean 0 within their group and divided by their standard deviation
+    there, or by `spread` (R,), one for each kind; then they are weighed by `weights` (R,). A group of which a reward is
+    no number, or all rewards are equal, is left out: its advantages are 0.
+    """
+    sound = torch.isfinite(rewards).all(dim=2).all(dim=0)  # (B,)
+    rewards = torch.where(sound[None, :, None], rewards, 0).float()
+    within = rewards.std(dim=2, keepdim=True, correction=0)  # (R, B, 1)
+    divisor = within if spread is None else spread.view(-1, 1, 1)
+    each = (rewards - rewards.mean(dim=2, keepdim=True)) / (divisor + SOFT)
+    counted = weights / weights.sum()
+    learnt = sound & (within[weights > 0, :, 0] > EQUAL).any(dim=0)
+    weighed = (each * counted.view(-1, 1, 1)).sum(dim=0).clamp(-FURTHEST, FURTHEST)  # (B, G)
+    return weighed * learnt[:, None], learnt
+
+
+def clipped(ratio: Tensor, advantage: Tensor, clip: float) -> Tensor:
+    """Return the loss max(-A rho, -A clip(rho, 1 - clip, 1 + clip)) of each sample, (N,)."""
+    return torch.maximum(-advantage * ratio, -advantage * ratio.clamp(1 - clip, 1 + clip))
+
+
+def divergence(mean: Tensor, other: Tensor, std: float) -> Tensor:
+    """Return KL between two Gaussians of one standard deviation, the mean over their values (N, C, h, w): (N,)."""
+    return (mean - other).square().mean(dim=(1, 2, 3)) / (2 * std**2)
+
+
+def plain_ratio(now: Tensor, old: Tensor) -> Tensor:
+    """Return how much likelier the policy now is to do what the old one did, by their log-probs: (N,)."""
+    return torch.exp(now - old)
+
+
+def guarded_ratio(now: Tensor, old: Tensor, mean: Tensor, old_mean: Tensor, std: float) -> Tensor:
+    """Return GRPO-Guard's ratio (Wang et al. 2025): rid of its bias below 1, and of its dependence on the level.
+
+    rho = exp((log-prob - old + b) std), b the divergence from the old policy. Its loss is divided by -dt besides.
+    """
+    return torch.exp((now - old + divergence(mean, old_mean, std)) * std)

@@ -1,0 +1,90 @@
+"""Groups of samples of one prompt, and what is needed to learn from how they came about.
+
+A prompt's samples share their first noise and the certain steps up to a window; in the window each takes stochastic
+steps of its own, then certain ones again (MixGRPO, Li et al. 2025; Flow-GRPO-Fast). Only the window is learnt from.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from schemas.ids import stream
+from schemas.training import Grpo
+from training.backbones import Backbone
+from training.sde import STEPS, Step, log_prob
+from training.shown import Shown
+
+
+@dataclass(frozen=True)
+class Taken:
+    """A stochastic step that N samples took: from `x` at level `now` to `reached` at `next`, (N, C, h, w) float32.
+
+    `log_prob` (N,) of it, and its `mean`, are those of the policy that took it.
+    """
+
+    now: float
+    next: float
+    x: Tensor
+    reached: Tensor
+    log_prob: Tensor
+    mean: Tensor
+    std: float
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """What N samples came to, latents (N, C, h, w), and the steps that they took in the window."""
+
+    latents: Tensor
+    taken: tuple[Taken, ...]
+
+
+def draw_window(grpo: Grpo, seed: int, step: int) -> range:
+    """Return the sampler's steps that are stochastic in a batch: a stream of its own, the same for every process."""
+    first, end = grpo.within
+    start = int(stream(seed, "window", step).integers(first, end - grpo.window + 1))
+    return range(start, start + grpo.window)
+
+
+def step_of(backbone: Backbone, shown: Shown, grpo: Grpo, x: Tensor, now: float, next: float) -> Step:
+    """Return the Gaussian of a stochastic step from `x` (N, C, h, w), as the backbone takes it now."""
+    velocity = shown.velocity(backbone, x.to(shown.draft.dtype), x.new_full((len(x),), now))
+    return STEPS[grpo.sde](x, velocity, now, next, grpo.noise)
+
+
+@torch.no_grad()
+def trunk(
+    backbone: Backbone, shown: Shown, levels: Tensor, window: range, keys: Sequence[str], seed: int, step: int
+) -> Tensor:
+    """Return where prompts (B) are when the window begins, (B, C, h, w), by certain steps from noise of their own."""
+    noise = [stream(seed, "noise", step, key).standard_normal(shown.draft.shape[1:], np.float32) for key in keys]
+    return _walk(backbone, shown, torch.from_numpy(np.stack(noise)).to(shown.draft.device), levels[: window.start + 1])
+
+
+@torch.no_grad()
+def branch(
+    backbone: Backbone, shown: Shown, grpo: Grpo, levels: Tensor, window: range, x: Tensor, names: Sequence[str],
+    seed: int, step: int,
+) -> Rollout:  # fmt: skip
+    """Return N samples that part from `x` (N, C, h, w), where the window begins; chance is keyed by their names."""
+    taken = []
+    for number, (now, next) in enumerate(pairwise(levels[window.start : window.stop + 1].tolist())):
+        gaussian = step_of(backbone, shown, grpo, x, now, next)
+        drawn = [stream(seed, "sde", step, number, name).standard_normal(x.shape[1:], np.float32) for name in names]
+        reached = gaussian.mean + gaussian.std * torch.from_numpy(np.stack(drawn)).to(x.device)
+        likely = log_prob(grpo.sde, gaussian, reached)
+        taken.append(Taken(now, next, x, reached, likely, gaussian.mean, gaussian.std))
+        x = reached
+    latents = _walk(backbone, shown, x, levels[window.stop :])
+    return Rollout(latents.to(shown.draft.dtype), tuple(taken))
+
+
+def _walk(backbone: Backbone, shown: Shown, x: Tensor, levels: Tensor) -> Tensor:
+    for now, next in pairwise(levels.tolist()):
+        velocity = shown.velocity(backbone, x.to(shown.draft.dtype), x.new_full((len(x),), now))
+        x = x + velocity.float() * (next - now)
+    return x
