@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.ids import stream
-from training.focus import Box, all_of, alongside, around, cut, cut_mask, focus, holding, whole
+from training.focus import Box, Place, all_of, alongside, around, beside, cut, cut_mask, focus, holding, turned, whole
 
 sides = st.integers(64, 700)
 sizes = st.sampled_from([(64, 64), (96, 64), (64, 160), (512, 512)])
@@ -108,3 +108,37 @@ def test_beyond_its_edges_a_picture_goes_on_as_it_ends() -> None:
 def test_an_empty_mask_has_no_box() -> None:
     assert around(np.zeros((4, 4), bool)) is None
     assert around(np.eye(4, dtype=bool)) == Box(0, 0, 4, 4)
+
+
+def scene() -> np.ndarray:
+    coarse = stream(0, "scene").uniform(0, 255, (12, 16, 3)).astype(np.float32)
+    return np.clip(cv2.resize(coarse, (160, 120), interpolation=cv2.INTER_CUBIC), 0, 255).astype(np.uint8)
+
+
+def test_a_reference_that_is_the_draft_is_turned_into_the_drafts_own_crop() -> None:
+    picture, crop = scene(), Box(20, 10, 100, 75)
+    same = Place(0, 0, 1, 1, True, (1, 0, 0, 0, 1, 0))
+    found = turned(picture, same, crop, (160, 120), (96, 72))
+    assert np.abs(found.astype(int) - cut(picture, crop, (96, 72))).mean() < 2
+
+
+def test_a_turned_and_larger_reference_is_brought_back() -> None:
+    picture, crop = scene(), Box(40, 30, 64, 48)
+    # px of the reference = a map of px of the draft
+    angle, scale = np.deg2rad(20), 1.5
+    turn = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    shift = np.array([150.0, 100.0]) - turn @ (80, 60)
+    reference = cv2.warpAffine(picture, np.column_stack([turn, shift]), (300, 220), flags=cv2.INTER_CUBIC)
+    sides, there = np.diag([160, 120]), np.diag([1 / 300, 1 / 220])
+    half = np.array([0.5, 0.5])
+    moved = there @ turn @ sides  # of relative places, whose pixels' middles are half a pixel in
+    offset = there @ (shift + half - turn @ half)
+    place = Place(0, 0, 1, 1, True, (*moved[0], offset[0], *moved[1], offset[1]))
+    found = turned(np.asarray(reference, np.uint8), place, crop, (160, 120), (64, 48))
+    assert np.abs(found.astype(int) - cut(picture, crop, (64, 48))).mean() < 4
+    # without its turn, or not asked to, the box is looked at
+    plain = beside(np.asarray(reference, np.uint8), place, crop, crop, (160, 120), (64, 48), False)
+    assert not np.array_equal(plain, found)
+    assert np.array_equal(
+        plain, beside(np.asarray(reference, np.uint8), Place(0, 0, 1, 1, True), crop, crop, (160, 120), (64, 48), True)
+    )

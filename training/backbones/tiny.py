@@ -103,7 +103,7 @@ class TinyTransformer(nn.Module):
         self.level = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
         self.blocks = nn.ModuleList(Block(width, settings.heads) for _ in range(settings.depth))
         self.norm = nn.LayerNorm(width, elementwise_affine=False)
-        self.head = nn.Linear(width, channels * patch**2)
+        self.head = nn.Linear(width, channels * patch**2 + patch**2 + channels)
         nn.init.zeros_(self.head.weight)  # untrained, it says nothing
         nn.init.zeros_(self.head.bias)
         self.gradient_checkpointing = False
@@ -137,8 +137,21 @@ class TinyTransformer(nn.Module):
             else:
                 x = block(x, said, turns)
         start = text.tokens.shape[1]
-        answer = self.head(self.norm(x[:, start : start + height * width]))
-        return unpatch(answer, height, width, patch)
+        answer = self.head(self.norm(x[:, start : start + height * width]))  # (B, h w / patch^2, ...)
+        return self._change(answer, input, reference)
+
+    def _change(self, answer: Tensor, input: Tensor, reference: Tensor | None) -> Tensor:
+        """Return what answers say is to be added: what they paint, and what they copy of the reference."""
+        patch, channels = self.patch, input.shape[1]
+        height, width = input.shape[2] // patch, input.shape[3] // patch
+        painted, share, light = answer.split((channels * patch**2, patch**2, channels), dim=-1)
+        change = unpatch(painted, height, width, patch)
+        if reference is None:
+            return change
+        beside = F.interpolate(reference.float(), input.shape[2:], mode="bilinear", antialias=True).to(reference.dtype)
+        copied = unpatch(share, height, width, patch)  # (B, 1, h, w): how much of the reference is taken
+        lit = light.transpose(1, 2).unflatten(2, (height, width)).repeat_interleave(patch, 2).repeat_interleave(patch, 3)
+        return change + copied * (beside + lit - input)
 
 
 class Block(nn.Module):

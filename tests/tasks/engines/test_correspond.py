@@ -8,6 +8,7 @@ from tasks.engines.correspond import (
     Correspondences,
     Features,
     Points,
+    affine_about,
     features,
     features_once,
     glance,
@@ -112,6 +113,17 @@ def test_transfer_follows_an_affine_map_in_photos_of_any_shape() -> None:
     places, vouched = transfer(c, asked)
     assert vouched.all()
     np.testing.assert_allclose(places, asked @ affine.T + 0.15, atol=0.01)
+
+
+def test_an_affine_map_is_found_again_and_none_where_nothing_vouches(turned_pair: Correspondences) -> None:
+    region = ((0.4, 0.4), (0.6, 0.4), (0.6, 0.6), (0.4, 0.6))
+    found = affine_about(turned_pair, region)
+    assert found is not None
+    asked = np.array([[0.45, 0.5], [0.5, 0.45], [0.55, 0.55]], np.float32)
+    wanted, vouched = transfer(turned_pair, asked)
+    assert vouched.all()
+    np.testing.assert_allclose(np.column_stack([asked, np.ones(3)]) @ found.T, wanted, atol=0.01)
+    assert affine_about(turned_pair, ((0.0, 0.0), (0.02, 0.0), (0.02, 0.02))) is None
 
 
 def test_a_real_product_is_matched_and_its_scene_is_not() -> None:

@@ -1,0 +1,76 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from benchmark.refiners import by_product, compared, interval, pasted, write_comparison
+from training.dataset import Batch, State
+
+PRODUCTS = {"a1": "a", "a2": "a", "b1": "b"}
+
+
+def lines(*values: float) -> list[dict[str, object]]:
+    return [
+        {"key": key, "psnr": value, "psnr_input": 10.0, "reward": value / 10, "reward_input": 1.0}
+        for key, value in zip(PRODUCTS, values, strict=True)
+    ]
+
+
+def test_a_product_counts_once_however_many_samples_and_seeds_it_has() -> None:
+    values = by_product([*lines(10, 20, 30), *lines(20, 30, 40)], PRODUCTS)
+    assert values["a"]["psnr"] == 20
+    assert values["b"]["psnr"] == 35
+    found = interval(values, "psnr")
+    assert found is not None
+    assert found.mean == 27.5
+    assert (found.low, found.high) == (20, 35)  # of two products
+
+
+def test_what_is_better_is_told_product_by_product() -> None:
+    found = compared({"sft": lines(12, 12, 13), "grpo": lines(13, 13, 14), "blind": lines(11, 11, 11)}, PRODUCTS)
+    assert found.products == 2
+    assert found.each["input"]["psnr"].mean == 10
+    assert found.better["sft - input"]["psnr"].mean == 2.5
+    gain = found.better["grpo - sft"]["psnr"]
+    assert (gain.low, gain.mean, gain.high) == pytest.approx((1, 1, 1))  # however far products lie apart
+    assert "sft - paste" not in found.better
+    assert "background" not in found.each["sft"]
+
+
+@given(st.lists(st.floats(-50, 50), min_size=2, max_size=12), st.floats(-10, 10))
+def test_an_interval_holds_its_mean_and_moves_with_it(values: list[float], shift: float) -> None:
+    plain, moved = (
+        interval({str(at): {"psnr": value + by} for at, value in enumerate(values)}, "psnr") for by in (0, shift)
+    )
+    assert plain is not None
+    assert moved is not None
+    assert plain.low - 1e-9 <= plain.mean <= plain.high + 1e-9
+    assert moved.low == pytest.approx(plain.low + shift, abs=1e-6)
+
+
+def test_a_paste_is_the_reference_within_the_mask_in_the_drafts_light() -> None:
+    target = torch.randint(60, 180, (1, 3, 64, 64), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    mask = torch.zeros(1, 1, 64, 64, dtype=torch.bool)
+    mask[..., 20:40, 20:40] = True
+    draft = torch.where(mask, 0, target)
+    batch = Batch(("one",), ("x",), draft, target, mask, target + 20, State(), 0)
+    found = (pasted(batch) * 255).round()
+    assert (found - target).abs()[..., 20:40, 20:40].mean() < 3
+    far = torch.from_numpy(np.ones((64, 64), bool))
+    far[16:44, 16:44] = False
+    assert torch.equal(found[..., far], draft.float()[..., far])
+
+
+def test_a_comparison_is_written_for_people_and_for_machines(tmp_path: Path) -> None:
+    found = compared({"sft": lines(12, 12, 13), "<b>": lines(1, 1, 1)}, PRODUCTS)
+    write_comparison(tmp_path, found, "A & B")
+    told = json.loads((tmp_path / "comparison.json").read_text())
+    assert told["each"]["sft"]["psnr"]["mean"] == 12.5
+    page = (tmp_path / "comparison.html").read_text()
+    assert "A &amp; B" in page
+    assert "<b>" not in page
+    assert "12.500 (12.000 to 13.000)" in page
