@@ -69,6 +69,8 @@ def train_grpo(
     from training.refine import device
 
     backbone, settings = load_weights(start, assignments, device(), AFRESH)
+    prompts = settings.data.model_copy(update={"batch": settings.grpo.prompts})
+    settings = settings.model_copy(update={"data": prompts})
     likeness = open_likeness(settings.reward)
     told = {
         "backbone": backbone.name, "start": weights_digest(start), "settings": settings.model_dump(mode="json"),
@@ -157,6 +159,14 @@ def _kept(told: dict[str, Any]) -> dict[str, Any]:
     for section in ("sft", "grpo"):
         if flat.get(f"{section}.decay") == "constant":
             flat.pop(f"{section}.steps")  # else the rate knows its end
-    for key in ("sft.at_once", "grpo.at_once", "data.workers", "data.prefetch", "data.most_damaged", "data.digests"):
+    for key in (
+        "sft.at_once",
+        "grpo.at_once",
+        "data.workers",
+        "data.prefetch",
+        "data.most_damaged",
+        "data.digests",
+        "data.keep",
+    ):
         flat.pop(key, None)
     return flat

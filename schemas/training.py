@@ -23,12 +23,14 @@ class Data(Record):
     # about the mask, of its longer side: each sample draws its own from this range, and with it its crop's place
     reference: Literal["aligned", "place", "whole"] = "place"  # all of it; round what shows the masked region; or that,
     # turned and scaled as the draft shows it, where matches say how: for models too small to find it themselves
+    jitter: bool = False  # colours and sides of all three pictures are changed alike: for few products, and few words
     edit: Literal["pasted", "raw"] = "pasted"  # the input: pasted back within the mask, or as the editor left it
     window: Annotated[int, Field(ge=1)] = (
         4096  # samples that are shuffled among each other, shards being shuffled first
     )
     workers: Annotated[int, Field(ge=0, le=256)] = 2  # processes that decode, for each process that trains; 0: a thread
     prefetch: Annotated[int, Field(ge=1, le=64)] = 2  # batches decoded ahead
+    keep: Annotated[int, Field(ge=0)] = 0  # MB of decoded pictures that a worker keeps: for versions of few samples
     digests: bool = True  # each part is held against its digest as it is read
     most_damaged: Annotated[int, Field(ge=0)] = 16  # samples that may be replaced in a process before it stops
 
@@ -107,6 +109,8 @@ class Sft(Learning):
 
     lora: Annotated[int, Field(ge=0, le=1024)] = 128  # its rank and alpha (ImageCritic); 0: the transformer learns
     loss: Literal["velocity", "latent"] = "velocity"  # what is compared: velocities, or what they say is clean
+    relative: Annotated[float, Field(ge=0)] = 0.0  # > 0: a sample's loss is weighed by r / (r + its draft's own error),
+    # so that what is nearly right counts as well; of the clean latents' squares
     mask: bool = True  # the masked region weighs as much as all the rest (ImageCritic)
     sigma_mean: float = 0.0  # of the noise levels' logits
     sigma_std: Annotated[float, Field(gt=0)] = 1.0
@@ -120,9 +124,10 @@ class Grpo(Learning):
     Flow-GRPO's recipe for Qwen-Image-Edit-2509 with a control and a reference is meant by "Qwen's recipe".
     """
 
-    steps: Annotated[int, Field(ge=1)] = 300  # batches of `data.batch` prompts that are sampled and learnt from
+    steps: Annotated[int, Field(ge=1)] = 300  # batches that are sampled and learnt from
     rate: Annotated[float, Field(gt=0)] = 3e-4  # Qwen's recipe
     warmup: Annotated[int, Field(ge=0)] = 0
+    prompts: Annotated[int, Field(ge=1)] = 8  # of a global batch, in the place of data.batch
     group: Annotated[int, Field(ge=2, le=256)] = 4  # samples of a prompt; Qwen's recipe
     updates: Annotated[int, Field(ge=1, le=64)] = 1  # of the weights, from what was sampled once
     sampler: Annotated[int, Field(ge=1, le=200)] = 10  # steps of the sampler; Qwen's recipe
@@ -235,14 +240,17 @@ class Training(Record):
 # `tiny` is trained whole, on two cores, within minutes; with the defaults above it would take days.
 STARTS: dict[str, dict[str, Any]] = {
     "tiny": {
-        "data": {"size": 96, "batch": 16, "workers": 1},
-        "sft": {"steps": 1500, "at_once": 16, "rate": 1e-3, "decay": "cosine", "warmup": 50, "lora": 0,
-                "precision": "no", "checkpointing": False, "sigma_mean": 1.0, "sigma_shift": 3.0, "ema": 0.99},
-        "grpo": {"steps": 100, "at_once": 32, "rate": 3e-4, "group": 8, "sampler": 4, "window": 2, "within": [0, 3],
-                 "noise": 0.3, "precision": "no", "checkpointing": False},
+        "data": {"size": 64, "batch": 16, "workers": 1, "reference": "aligned", "margin": [0.1, 0.5], "jitter": True,
+                 "keep": 1024},
+        "tiny": {"width": 128, "depth": 2, "heads": 4, "length": 8},
+        "sft": {"steps": 400, "at_once": 16, "rate": 2e-3, "decay": "cosine", "warmup": 50, "weight_decay": 0.1,
+                "lora": 0, "loss": "latent", "relative": 0.004, "precision": "no", "checkpointing": False,
+                "sigma_mean": 1.0, "sigma_shift": 3.0, "ema": 0.99},
+        "grpo": {"steps": 100, "at_once": 32, "rate": 3e-4, "prompts": 4, "group": 8, "sampler": 4, "window": 2,
+                 "within": [0, 3], "noise": 0.3, "precision": "no", "checkpointing": False},
         "reward": {"likeness": "embedder"},
-        "validation": {"every": 250},
-        "refine": {"steps": 4, "shift": 1.0},
+        "validation": {"every": 200, "samples": 96},
+        "refine": {"steps": 4, "shift": 1.0, "margin": 0.3},
     },
 }  # fmt: skip
 

@@ -90,6 +90,22 @@ class Rows:
     mask: NDArray[np.bool_]
 
 
+@dataclass(frozen=True)
+class Decoded:
+    """A sample, whole: its instruction, pictures (H, W, 3) uint8, mask (H, W) bool; the reference's size is its own."""
+
+    instruction: str
+    input: Pixels
+    target: Pixels
+    reference: Pixels
+    mask: Mask
+
+    @property
+    def nbytes(self) -> int:
+        """Return what its pictures take."""
+        return sum(one.nbytes for one in (self.input, self.target, self.reference, self.mask))
+
+
 class Damaged(Exception):
     """A sample that is not as it was published; its text says what of it."""
 
@@ -112,10 +128,13 @@ def work(connection: Connection, store: Store, data: Data, seed: int) -> None:
     """Fill rows as they are ordered, until the other end closes.
 
     What is ordered is read ahead by threads, so that the decoder does not wait for the disk or for digests. A message
-    is an Order, or the number of a new slot and its bytes, followed by the slot's file.
+    is an Order, or the number of a new slot and its bytes, followed by the slot's file. The first samples that are
+    decoded are kept, as many as `data.keep` has room for.
     """
     slots: dict[int, NDArray[np.uint8]] = {}
-    orders: SimpleQueue[tuple[Order, Future[dict[str, bytes]]] | None] = SimpleQueue()
+    kept: dict[str, Decoded] = {}
+    room = data.keep * 2**20
+    orders: SimpleQueue[tuple[Order, Future[dict[str, bytes]] | None] | None] = SimpleQueue()
     with connection, ThreadPoolExecutor(1 if store.local else READERS) as readers:
 
         def receive() -> None:
@@ -123,7 +142,9 @@ def work(connection: Connection, store: Store, data: Data, seed: int) -> None:
                 while True:
                     message = connection.recv()
                     if isinstance(message, Order):
-                        orders.put((message, readers.submit(read, store, message.sample, data.digests)))
+                        known = message.sample.key in kept
+                        reading = None if known else readers.submit(read, store, message.sample, data.digests)
+                        orders.put((message, reading))
                     else:
                         number, size = message
                         slots[number] = _mapped(recv_handle(connection), size)
@@ -133,10 +154,15 @@ def work(connection: Connection, store: Store, data: Data, seed: int) -> None:
                 orders.put(None)
 
         threading.Thread(target=receive, daemon=True).start()
-        for order, parts in iter(orders.get, None):
+        for order, reading in iter(orders.get, None):
             try:
-                rows = rows_in(slots[order.slot], order.rows, order.size)
-                done = Done(order.batch, order.row, fill(rows, order, parts.result(), data, seed))
+                key = order.sample.key
+                sample = kept[key] if reading is None else decoded(order.sample, reading.result(), data)
+                if key not in kept and sample.nbytes <= room:
+                    kept[key] = sample
+                    room -= sample.nbytes
+                fill(rows_in(slots[order.slot], order.rows, order.size), order, sample, data, seed)
+                done = Done(order.batch, order.row, sample.instruction)
             except Damaged as damage:
                 done = Done(order.batch, order.row, damage=str(damage))
             try:
@@ -165,9 +191,8 @@ def read(store: Store, sample: Sample, digests: bool) -> dict[str, bytes]:
     return parts
 
 
-def fill(rows: Rows, order: Order, parts: dict[str, bytes], data: Data, seed: int) -> str:
-    """Decode and crop a sample into its row, and return its instruction. Raises Damaged."""
-    sample, size = order.sample, order.size
+def decoded(sample: Sample, parts: dict[str, bytes], data: Data) -> Decoded:
+    """Return a sample's pictures, input and target of one size, of the bytes of its parts. Raises Damaged."""
     try:
         instruction = str(json.loads(parts["about"])["restore_instruction"])
         input, target = decode(parts["input"]), decode(parts["target"])
@@ -178,15 +203,40 @@ def fill(rows: Rows, order: Order, parts: dict[str, bytes], data: Data, seed: in
         raise Damaged(f"{sample.input.name}: the parts of {sample.key} are not of one size")
     if input.shape != target.shape:  # an editor's own size, as stage 3 takes it
         input = np.asarray(cv2.resize(input, target.shape[1::-1], interpolation=cv2.INTER_CUBIC), np.uint8)
+    return Decoded(instruction, input, target, reference, mask)
+
+
+def fill(rows: Rows, order: Order, sample: Decoded, data: Data, seed: int) -> None:
+    """Crop a sample into its row."""
+    size, mask = order.size, sample.mask
     thing = around(mask) if data.crop == "focus" else None
     crop = crop_of(thing, mask.shape[::-1], order, data, seed)
-    rows.input[order.row] = cut(input, crop, size)
-    rows.target[order.row] = cut(target, crop, size)
+    rows.input[order.row] = cut(sample.input, crop, size)
+    rows.target[order.row] = cut(sample.target, crop, size)
     rows.mask[order.row] = cut_mask(mask, crop, size)
     rows.reference[order.row] = beside(
-        reference, sample.place, crop, thing, mask.shape[::-1], size, data.reference == "aligned"
+        sample.reference, order.sample.place, crop, thing, mask.shape[::-1], size, data.reference == "aligned"
     )
-    return instruction
+    if data.jitter:
+        jitter(rows, order, seed)
+
+
+def jitter(rows: Rows, order: Order, seed: int) -> None:
+    """Change a row's pictures alike: colours change places, are inverted, get another contrast and brightness; and they
+    are mirrored, with their mask. What was equal stays equal. Chance is the sample's own in each epoch.
+    """
+    random = stream(seed, "jitter", order.sample.key, order.epoch)
+    channels, (across, down) = random.permutation(3), random.random(2) < 0.5
+    contrast, brightness = random.uniform(0.6, 1.2, 3), random.uniform(-30, 30, 3)
+    if random.random() < 0.3:
+        contrast = -contrast
+    values = np.arange(256)[:, None]
+    table = np.clip((values - 128) * contrast + 128 + brightness, 0, 255).astype(np.uint8)  # (256, 3)
+    sides = (slice(None, None, -1 if down else 1), slice(None, None, -1 if across else 1))
+    for pictures in (rows.input, rows.target, rows.reference):
+        moved = pictures[order.row][sides][..., channels]
+        pictures[order.row] = np.stack([table[moved[..., channel], channel] for channel in range(3)], axis=-1)
+    rows.mask[order.row] = rows.mask[order.row][sides].copy()
 
 
 def crop_of(thing: Box | None, picture: tuple[int, int], order: Order, data: Data, seed: int) -> Box:

@@ -75,9 +75,13 @@ def losses(backbone: Backbone, settings: Training, batch: Batch, step: int, cach
     mask = batch.mask.to(device)
     weight = shrink(mask if sft.mask else torch.zeros_like(mask), *clean.shape[2:])
     if sft.loss == "velocity":
-        return masked_loss(velocity, noise - clean, weight)
-    found = noisy - sigma.view(-1, 1, 1, 1) * velocity.float()  # what the velocity says the clean latents are
-    return masked_loss(found, clean, weight)
+        loss = masked_loss(velocity, noise - clean, weight)
+    else:
+        found = noisy - sigma.view(-1, 1, 1, 1) * velocity.float()  # what the velocity says the clean latents are
+        loss = masked_loss(found, clean, weight)
+    if not sft.relative:
+        return loss
+    return loss * sft.relative / (sft.relative + masked_loss(shown.draft, clean, weight))
 
 
 def _accumulated(learner: Learner, batch: Batch, step: int, cache: Cache | None) -> float:

@@ -343,3 +343,26 @@ def test_shards_of_other_split_groups_are_left_alone(own: Lake) -> None:
     publish(own, "v2", [pack_shard(own, others, 95), *entries])
     keys = {key for batch in once(open_split(own.root, "v2", "validation"), PLAIN, 0) for key in batch.keys}
     assert keys == {digest("test", 100 + number) for number in range(PER_SHARD)}
+
+
+def test_jitter_changes_all_pictures_of_a_sample_alike(small: Lake) -> None:
+    jitter = PLAIN.model_copy(update={"jitter": True})
+    plain, changed, again = taken(small, 3), taken(small, 3, jitter), taken(small, 3, jitter)
+    for before, after, same in zip(plain, changed, again, strict=True):
+        assert before.keys == after.keys
+        assert equal(after, same)
+        assert not torch.equal(before.target, after.target)
+        outside = ~after.mask.expand_as(after.target)
+        assert torch.equal(after.input[outside], after.target[outside])
+        assert torch.equal(after.mask.sum(dim=(1, 2, 3)), before.mask.sum(dim=(1, 2, 3)))
+        assert (
+            after.reference.int() - after.target.int()
+        ).abs().float().mean() < 6  # made up to be the same, as a JPEG
+    masks = [(before.mask != after.mask).any() for before, after in zip(plain, changed, strict=True)]
+    assert any(masks)  # some are mirrored
+
+
+def test_what_a_worker_keeps_is_what_it_would_read_again(small: Lake) -> None:
+    for keep in (1, 64):  # MB: some of the samples, all of them
+        kept = taken(small, 20, PLAIN.model_copy(update={"keep": keep, "crop": "focus"}))
+        assert all(map(equal, kept, taken(small, 20, PLAIN.model_copy(update={"crop": "focus"}))))

@@ -26,7 +26,7 @@ from training.dataset import Split, State, batches, open_split
 from training.journal import read_metrics
 from training.loop import Done, scheduled
 from training.seeds import seeded
-from training.sft import train
+from training.sft import losses, train
 
 SMALL = [
     "data.size=64", "data.crop=whole", "data.batch=4", "data.reference=whole", "data.workers=0", "tiny.width=32",
@@ -76,7 +76,7 @@ def test_a_run_leaves_weights_metrics_pictures_and_curves(split: Split, tmp_path
     assert (backbone.name, told.sft.steps) == ("tiny", 4)
 
 
-@pytest.mark.parametrize("more", [(), ("sft.ema=0.9", "sft.decay=cosine"), ("sft.loss=latent", "blind=true")])
+@pytest.mark.parametrize("more", [(), ("sft.ema=0.9", "sft.decay=cosine"), ("sft.relative=0", "blind=true")])
 def test_a_run_that_stops_goes_on_to_the_same_bits(more: tuple[str, ...], split: Split, tmp_path: Path) -> None:
     whole, halves = tmp_path / "whole", tmp_path / "halves"
     told = settings(*more)
@@ -101,6 +101,15 @@ def test_a_batch_in_parts_has_the_same_gradient(split: Split, tmp_path: Path) ->
     trained(tmp_path / "parts", split, settings("sft.at_once=1"))
     for name in ("loss", "norm"):  # Adam does not see how large a gradient is
         assert told_of(tmp_path / "parts", name) == pytest.approx(told_of(tmp_path / "one", name), rel=1e-3)
+
+
+def test_a_sample_may_be_weighed_by_how_far_off_its_draft_is(split: Split) -> None:
+    told = settings("sft.relative=0", "sft.loss=latent")
+    backbone = open_backbone("tiny", told)
+    batch = next(iter(batches(split, told.data, 0)))
+    plain = losses(backbone, told, batch, 0)  # untrained, it answers with the draft: its loss is the draft's own error
+    weighed = losses(backbone, settings("sft.relative=0.01", "sft.loss=latent"), batch, 0)
+    assert torch.allclose(weighed, plain * 0.01 / (0.01 + plain), rtol=1e-3)
 
 
 def test_latents_from_disk_are_those_of_the_encoder(split: Split, tmp_path: Path) -> None:

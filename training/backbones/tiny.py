@@ -150,7 +150,9 @@ class TinyTransformer(nn.Module):
             return change
         beside = F.interpolate(reference.float(), input.shape[2:], mode="bilinear", antialias=True).to(reference.dtype)
         copied = unpatch(share, height, width, patch)  # (B, 1, h, w): how much of the reference is taken
-        lit = light.transpose(1, 2).unflatten(2, (height, width)).repeat_interleave(patch, 2).repeat_interleave(patch, 3)
+        lit = (
+            light.transpose(1, 2).unflatten(2, (height, width)).repeat_interleave(patch, 2).repeat_interleave(patch, 3)
+        )
         return change + copied * (beside + lit - input)
 
 
