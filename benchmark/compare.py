@@ -1,4 +1,4 @@
-"""What figures say: means with bootstrap intervals over products, and models held against each other on the same samples.
+"""What figures say: means with bootstrap intervals over products, and models against each other on the same samples.
 
 Samples of one product are alike, so chance is asked for products: each draw takes as many of them as there are, some
 several times, and the mean of all their samples (Davison and Hinkley 1997, section 3.8: the clusters alone are drawn).
@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from schemas.ids import stream
 
-DRAWS = 2000
+DRAWS = 1000
 LEVEL = 0.95
 TIED = 1e-9  # two figures that lie nearer are equal
 
@@ -49,7 +50,7 @@ class Duel:
 
 
 def estimate(values: Values, groups: Sequence[str]) -> Estimate:
-    """Return the mean of values (N,) and its percentile interval over groups (N,). The same arguments, the same answer."""
+    """Return the mean of values (N,) and its percentile interval over groups (N,). Equal arguments, equal answers."""
     known = ~np.isnan(values)
     names, number = np.unique(np.asarray(groups, str)[known], return_inverse=True)
     if not known.any():
@@ -59,10 +60,18 @@ def estimate(values: Values, groups: Sequence[str]) -> Estimate:
     mean = float(sums.sum() / counts.sum())
     if len(names) == 1:
         return Estimate(mean, None, None, int(known.sum()), 1)
-    drawn = stream(0, "bootstrap", len(names)).multinomial(len(names), np.full(len(names), 1 / len(names)), DRAWS)
+    drawn = _draws(len(names)).astype(np.float64)
     means = (drawn @ sums) / (drawn @ counts)  # (DRAWS,)
     low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Estimate(mean, float(low), float(high), int(known.sum()), len(names))
+
+
+@lru_cache(maxsize=64)
+def _draws(groups: int) -> NDArray[np.uint8]:
+    """Return how often each draw takes each of so many groups, (DRAWS, groups): the same for all figures and models."""
+    random = stream(0, "bootstrap", groups)
+    taken = np.stack([np.bincount(random.integers(groups, size=groups), minlength=groups) for _ in range(DRAWS)])
+    return taken.astype(np.uint8)  # nothing is drawn 256 times out of ten thousand
 
 
 def duel(one: Values, other: Values, groups: Sequence[str], *, high_is_better: bool) -> Duel:

@@ -5,6 +5,7 @@ A metric whose weights are not at hand is not computed: it has no number, and th
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -100,9 +101,10 @@ def not_computed(weights: Weights) -> dict[str, str]:
 
 
 def identity(weights: Weights) -> str:
-    """Return the digest of what decides the figures. Loads what is named, and raises SettingsError where it is not there."""
+    """Return the digest of what decides the figures. Raises SettingsError where weights are named and not there."""
+    named = {name: path for name, path in weights if path is not None}
+    told = {name: _digest_of(path, name) for name, path in named.items()}
     _compared(weights)
-    told = {name: path and _digest_of(path) for name, path in weights.model_dump().items()}
     return digest("metrics", VERSION, told)
 
 
@@ -165,8 +167,6 @@ def _load_dreamsim(folder: Path) -> Compare:
         raise SettingsError(
             "setting weights.dreamsim: the package `dreamsim` is not installed; install it, or leave it out"
         )
-    if not folder.is_dir() or not any(folder.iterdir()):
-        raise SettingsError(f"setting weights.dreamsim: {folder} holds no weights; name what the package downloaded")
     import dreamsim
     import torch
     from PIL import Image
@@ -186,19 +186,19 @@ def _load_dreamsim(folder: Path) -> Compare:
     return compare
 
 
-def _digest_of(path: str) -> str:
-    """Return the digest of a file, or of all files of a folder."""
-    root = Path(path)
-    files = [root] if root.is_file() else sorted(file for file in root.rglob("*") if file.is_file())
+def _digest_of(path: Path, name: str) -> str:
+    """Return the digest of a file, or of all files of a folder. Raises SettingsError where there is none."""
+    files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
     try:
-        return digest(*([str(file.relative_to(root)), _sha256(file)] for file in files))
+        if not files:
+            raise FileNotFoundError(2, "there are no weights")
+        return digest(*([str(file.relative_to(path)), _sha256(file)] for file in files))
     except OSError as error:
-        raise SettingsError(f"setting weights: {path}: {error.strerror}; name the weights, or leave it out") from None
+        what = f"setting weights.{name}: {path}: {error.strerror}"
+        raise SettingsError(f"{what}; name the weights, or leave it out") from None
 
 
 def _sha256(file: Path) -> str:
-    import hashlib
-
     with file.open("rb") as opened:
         return hashlib.file_digest(opened, "sha256").hexdigest()
 

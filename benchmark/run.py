@@ -135,7 +135,7 @@ def begin(folder: Path, frozen: Frozen, model: Model, weights: Weights, figures:
                 raise BenchmarkError(
                     f"run {folder}: it was begun with another {changed[0]}; give the same again, or another --out"
                 )
-        elif folder.exists() and any(folder.iterdir()):
+        elif folder.exists() and any(folder.glob("[!.]*")):  # one that was cut short has an unfinished file at most
             raise BenchmarkError(f"run {folder}: it is another folder's place, with no {RUN} in it; name another --out")
         more = {"metrics": figures, "not_computed": not_computed(weights), "code": code_version()}
         keep(path, (json.dumps({**told, **more}, indent=1, sort_keys=True) + "\n").encode())

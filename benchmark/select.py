@@ -130,7 +130,7 @@ class _Choice:
         self.needs = dict(self.asked)
 
     def _order(self, chance: Sequence[str]) -> list[int]:
-        """Return all numbers in the order in which they are looked at: of each stratum, one of each product at a time."""
+        """Return all numbers in the order in which they are looked at: of each stratum, products take turns."""
         by_chance = sorted(range(len(chance)), key=chance.__getitem__)
         turn, seen = [0] * len(chance), Counter[tuple[str, str]]()
         for one in by_chance:

@@ -137,7 +137,7 @@ def _about(folder: Path) -> dict[str, str]:
         wrong = not isinstance(told, dict) or set(told) - {"model", "how"}
         if wrong or not all(isinstance(text, str) and len(text) <= WORDS for text in told.values()):
             raise ValueError('it is {"model": "...", "how": "..."}, words of at most 200 signs')
-        return told
+        return {str(name): text for name, text in told.items()}
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, RecursionError) as error:

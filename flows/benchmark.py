@@ -1,4 +1,4 @@
-"""Benchmarks: a choice of the reserve is frozen into a version, which no training version may ever share a product with."""
+"""Benchmarks: a choice of the reserve is frozen into a version, and nothing that it shows is ever trained on."""
 
 from __future__ import annotations
 
@@ -120,8 +120,9 @@ def _rounded(value: float | None) -> float | None:
 def _shortage(version: str, size: int, unfilled: Sequence[Unfilled], left_out: Mapping[str, int]) -> str:
     said = [f"{one.what}: {one.missing} of {one.wanted} ({one.candidates} candidates)" for one in unfilled[:NAMED]]
     more = [f"and {len(unfilled) - NAMED} more"] if len(unfilled) > NAMED else []
-    out = "".join(f", {count} {reason}" for reason, count in sorted(left_out.items()))
+    out = ", ".join(f"{count} {reason}" for reason, count in sorted(left_out.items()))
     return (
-        f"benchmark '{version}': {size} samples cannot be filled, missing are {'; '.join([*said, *more])}{out and '; left out'}"
-        f"{out}; build more of the reserve, set select.* to other rules, or take what there is with --partial"
+        f"benchmark '{version}': {size} samples cannot be filled, missing are {'; '.join([*said, *more])}"
+        f"{f'; left out were {out}' if out else ''}; build more of the reserve, set select.* to other "
+        "rules, or take what there is with --partial"
     )

@@ -27,6 +27,24 @@ class Marginal(Record):
         return self
 
 
+class MaskArea(Marginal):
+    """Of the image, 0..1."""
+
+    edges: tuple[float, ...] = (0.016, 0.03)
+
+
+class Damage(Marginal):
+    """PSNR within the mask, dB: the lower, the farther the damage goes."""
+
+    edges: tuple[float, ...] = (17.0, 23.0)
+
+
+class View(Marginal):
+    """How far the reference's view lies off, in clear changes of view, as the classical judge measures it."""
+
+    edges: tuple[float, ...] = (0.6, 1.2)
+
+
 def stratum(category: str, task: str) -> str:
     """Return what a stratum is called.
 
@@ -50,9 +68,9 @@ class Selection(Record):
 
     seed: int = 0
     shares: dict[str, Annotated[float, Field(ge=0)]] = SHARES  # of strata "CATEGORY, TASK", relative to each other
-    mask_area: Marginal = Marginal(edges=(0.016, 0.03))  # of the image
-    damage: Marginal = Marginal(edges=(17.0, 23.0))  # dB within the mask: the lower, the farther the damage goes
-    view: Marginal = Marginal(edges=(0.6, 1.2))  # how far the reference's view lies off, in clear changes
+    mask_area: MaskArea = MaskArea()
+    damage: Damage = Damage()
+    view: View = View()
     per_product: Annotated[int, Field(ge=1)] = 12
     per_cluster: Annotated[int, Field(ge=1)] = 4  # of a target photo, or of all photos that are one picture
 
@@ -87,7 +105,7 @@ class Manner(Record):
 
 
 class PipelineRun(Record):
-    """An editing pipeline of diffusers as a refiner: draft and reference go in, side by side where it takes one picture."""
+    """An editing pipeline of diffusers as a refiner, shown draft and reference."""
 
     manner: Manner = Manner()
     diffusers: Diffusers = Diffusers()

@@ -67,8 +67,8 @@ def entries(frozen: Frozen, folders: Sequence[Path]) -> list[Entry]:
         raise BenchmarkError(f"benchmark '{frozen.name}': no run is named; `omnirefiner benchmark run` makes one")
     if len({entry.metrics for entry in found}) > 1:
         raise BenchmarkError(
-            f"runs {', '.join(str(entry.folder) for entry in found)}: their metrics are of different weights or formulas; "
-            "run each again with the same --set weights.*, which measures them anew"
+            f"runs {', '.join(str(entry.folder) for entry in found)}: their metrics are of different weights or "
+            "formulas; run each again with the same --set weights.*, which measures them anew"
         )
     names = [entry.name for entry in found]
     for entry in found:
@@ -87,12 +87,7 @@ def compared(frozen: Frozen, found: Sequence[Entry], by: str = BY) -> dict[str, 
         raise BenchmarkError(f"--by {by}: it is no metric that was computed; there are: {known}")
     keys = frozen.keys
     groups = {key: str(frozen.facts[key]["group"]) for key in keys}
-    strata = {ALL: keys}
-    for key in keys:
-        strata.setdefault(stratum(frozen.facts[key]["category"], frozen.facts[key]["task"]), []).append(key)
-    for names, field in (("category", "category"), ("task", "task")):
-        for key in keys:
-            strata.setdefault(f"{names} {frozen.facts[key][field]}", []).append(key)
+    strata = {ALL: keys, **_strata(frozen, keys)}
     metrics = [name for name in METRICS if name not in found[0].not_computed]
     models = [_model(entry, strata, groups, metrics) for entry in found]
     sign = -1 if METRICS[by].better == "high" else 1
@@ -170,6 +165,16 @@ def _inert(name: str) -> str:
     return f"'{name}" if name[:1] in "=+-@\t\r" else name
 
 
+def _strata(frozen: Frozen, keys: Sequence[str]) -> dict[str, list[str]]:
+    """Return the keys of each category, of each task, and of each stratum, in the order of their names."""
+    found: dict[str, list[str]] = {}
+    for key in keys:
+        category, task = (str(frozen.facts[key][field]) for field in ("category", "task"))
+        for name in {category, task, stratum(category, task)}:
+            found.setdefault(name, []).append(key)
+    return dict(sorted(found.items(), key=lambda one: (", " in one[0], one[0])))
+
+
 def _model(
     entry: Entry, strata: Mapping[str, Sequence[str]], groups: Mapping[str, str], metrics: Sequence[str]
 ) -> dict[str, Any]:
@@ -190,8 +195,9 @@ def _model(
 
 
 def _against(one: Entry, other: Entry, metric: str, keys: Sequence[str], groups: Mapping[str, str]) -> Duel:
-    values = (entry.values(metric, keys) for entry in (one, other))
-    return duel(*values, [groups[key] for key in keys], high_is_better=METRICS[metric].better == "high")
+    high_is_better = METRICS[metric].better == "high"
+    named = [groups[key] for key in keys]
+    return duel(one.values(metric, keys), other.values(metric, keys), named, high_is_better=high_is_better)
 
 
 def _duel(found: Duel) -> dict[str, Any]:

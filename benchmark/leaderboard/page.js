@@ -37,8 +37,9 @@
     for (const name of metricNames)
       byId("metric").append(make("option", { value: name, selected: name === state.metric }, facts.metrics[name].title));
     byId("metric").addEventListener("change", event => { state.metric = event.target.value; state.shown = PAGE; all(); });
-    const missing = Object.entries(facts.not_computed);
-    if (missing.length) byId("missing").append(`Not computed: ${missing.map(([name, why]) => `${name} (${why})`).join("; ")}`);
+    const reasons = new Map();
+    for (const [name, why] of Object.entries(facts.not_computed)) reasons.set(why, [...reasons.get(why) ?? [], name]);
+    if (reasons.size) byId("missing").append(`Not computed: ${[...reasons].map(([why, names]) => `${names.join(", ")} (${why})`).join("; ")}`);
   }
 
   function table() {

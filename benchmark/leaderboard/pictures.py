@@ -60,7 +60,8 @@ def shown_cases(
 
 def _chosen(frozen: Frozen, entries: Sequence[Entry], by: str, each: int) -> list[str]:
     sign = 1 if METRICS[by].better == "high" else -1
-    chosen: set[str] = set(sorted(frozen.keys, key=lambda key: digest("shown", key))[: round(DRAWN * each)])
+    measured = {key for entry in entries for key in entry.figures}
+    chosen: set[str] = set(sorted(measured, key=lambda key: digest("shown", key))[: round(DRAWN * each)])
     for entry in entries:
         values = entry.values(by, frozen.keys)
         order = np.argsort(np.where(np.isnan(values), np.inf, sign * values), kind="stable")

@@ -15,10 +15,16 @@ Answer = Pixels | Refusal | EngineFailure  # a picture of the input's size; a re
 
 
 class Model(Protocol):
-    """Something that mends drafts. `about` says what it is and how it was asked; it goes into the run's record."""
+    """Something that mends drafts, so many at once.
 
-    about: Mapping[str, Any]
-    at_once: int  # problems that it likes to be asked together
+    `about` says what it is and how it was asked: it goes into the run's record, and `about["model"]` is its name.
+    """
+
+    @property
+    def about(self) -> Mapping[str, Any]: ...
+
+    @property
+    def at_once(self) -> int: ...
 
     def answer(self, problems: Sequence[Problem]) -> list[Answer]: ...
 

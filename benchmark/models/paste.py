@@ -117,8 +117,8 @@ def _outside(matches: Correspondences, mask: Mask) -> Correspondences:
 
 def warps(matches: Correspondences, mask: Mask) -> Iterator[NDArray[np.float64]]:
     """Yield homographies (3, 3) from px of the draft to px of the reference, fitted to the nearest matches."""
-    here = matches.points_target * np.float32(mask.shape[::-1])
-    there = matches.points_reference * np.float32(matches.reference_size)
+    here = (matches.points_target * mask.shape[::-1]).astype(np.float32)
+    there = (matches.points_reference * matches.reference_size).astype(np.float32)
     for count in sorted({min(count, len(here)) for count in NEAREST}):
         if count < FEWEST:
             continue
@@ -131,7 +131,7 @@ def warps(matches: Correspondences, mask: Mask) -> Iterator[NDArray[np.float64]]
                 yield plane / plane[2, 2]
 
 
-def _sound(linear: NDArray[np.float64]) -> bool:
+def _sound(linear: NDArray[Any]) -> bool:
     """Tell whether a map neither mirrors nor squashes."""
     small, large = np.linalg.svd(linear, compute_uv=False)[::-1]
     return bool(np.linalg.det(linear) > 0 and small > 0.15 and large < 7 and large < 4 * small)
@@ -152,7 +152,7 @@ def _transferred(matches: Correspondences, asked: Mask) -> Places:
     rows, columns = np.mgrid[: coarse.shape[0], : coarse.shape[1]]
     points = np.stack([columns * STEP / width, rows * STEP / height], axis=-1).reshape(-1, 2).astype(np.float32)
     places, _ = transfer(matches, points)
-    coarse[:] = (places * np.float32(matches.reference_size)).reshape(coarse.shape)
+    coarse[:] = (places * matches.reference_size).reshape(coarse.shape)
     grid = np.array([[STEP, 0, 0], [0, STEP, 0]], np.float32)
     full = cv2.warpAffine(coarse, grid, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     return np.where(asked[..., None] & np.isfinite(full), full, NOWHERE).astype(np.float32)
@@ -185,7 +185,8 @@ def _bent(draft: Pixels, reference: Pixels, warped: Warped, ring: Mask, mask: Ma
     Only where the flow of the ring's outer part foretells that of its inner part, which lies by the mask.
     """
     one, other = (np.clip(_grey(picture), 0, 255).astype(np.uint8) for picture in (draft, warped.pixels))
-    flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM).calc(one, other, None)  # (H, W, 2)
+    nothing = np.zeros((*ring.shape, 2), np.float32)
+    flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM).calc(one, other, nothing)  # (H, W, 2)
     texture = cv2.GaussianBlur(
         np.abs(cv2.Laplacian(one, cv2.CV_32F)), (0, 0), 3
     )  # where there is none it means nothing
@@ -222,9 +223,10 @@ def _warped(draft: Pixels, reference: Pixels, places: Places, ring: Mask) -> War
     across = [np.gradient(plane, axis=axis)[compared] for plane in (x, y) for axis in (1, 0)]
     scale = float(np.sqrt(np.median(np.abs(across[0] * across[3] - across[1] * across[2]))))
     if scale > 1.5:  # the reference shows it larger: what is finer than the draft's pixels would alias
-        reference = cv2.GaussianBlur(reference, (0, 0), 0.4 * scale)
-    pixels = cv2.remap(reference.astype(np.float32), x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
-    return Warped(places, np.asarray(pixels, np.float32), shown, _fit(draft, pixels, compared))
+        reference = np.asarray(cv2.GaussianBlur(reference, (0, 0), 0.4 * scale), np.uint8)
+    moved = cv2.remap(reference.astype(np.float32), x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+    pixels = np.asarray(moved, np.float32)
+    return Warped(places, pixels, shown, _fit(draft, pixels, compared))
 
 
 def _grey(picture: NDArray[Any]) -> NDArray[np.float32]:
@@ -242,8 +244,8 @@ def _fit(draft: Pixels, warped: NDArray[np.float32], compared: Mask) -> float:
 def recoloured(warped: Warped, draft: Pixels, ring: Mask, mask: Mask) -> Pixels:
     """Return the warped reference (H, W, 3) in the draft's light.
 
-    First a gain and an offset a channel, fitted to the ring; then what the ring still differs by, spread smoothly over the
-    mask, since light changes across a surface.
+    First a gain and an offset a channel, fitted to the ring; then what the ring still differs by, spread smoothly over
+    the mask, since light changes across a surface.
     """
     compared = ring & warped.shown
     pixels = warped.pixels.copy()
@@ -262,7 +264,7 @@ def recoloured(warped: Warped, draft: Pixels, ring: Mask, mask: Mask) -> Pixels:
             cv2.GaussianBlur(left * known[..., None], (0, 0), sigma) * (trusted / np.maximum(share, 1e-6))[..., None]
         )
         weight += trusted
-    return np.rint(np.clip(pixels + total / weight[..., None], 0, 255)).astype(np.uint8)
+    return np.asarray(np.rint(np.clip(pixels + total / weight[..., None], 0, 255)), np.uint8)
 
 
 def _box(mask: Mask) -> tuple[int, int, int, int]:

@@ -21,7 +21,7 @@ ONE_PICTURE = ("FluxKontextPipeline",)  # which are shown draft and reference si
 
 
 class Pipeline:
-    """A `Model` around a pipeline that `edit.diffusers` takes too. A problem's noise is keyed by its key and the seed."""
+    """A `Model` around a pipeline that `edit.diffusers` takes too. Noise is keyed by a problem's key and the seed."""
 
     at_once = 1
 

@@ -7,7 +7,8 @@ from benchmark.cases import Problem
 from benchmark.models import Answer
 from schemas.ids import sha256
 from schemas.records import EngineFailure
-from training.checkpoints import ABOUT, FILE, WHOLE, load_weights
+from training.checkpoints import ABOUT, WHOLE, load_weights
+from training.lora import FILE
 from training.refine import device, refine
 
 
@@ -38,9 +39,17 @@ class Refiner:
     def _refined(self, problem: Problem) -> Answer:
         import torch
 
-        look = (self.settings.refine, self.settings.data.size, self.seed)
-        shown = (problem.input, problem.reference, problem.instruction, problem.mask)
         try:
-            return refine(self.backbone, *look, *shown, blind=self.settings.blind)
+            return refine(
+                self.backbone,
+                self.settings.refine,
+                self.settings.data.size,
+                self.seed,
+                problem.input,
+                problem.reference,
+                problem.instruction,
+                problem.mask,
+                blind=self.settings.blind,
+            )
         except torch.OutOfMemoryError:
             return EngineFailure(f"{self.about['model']}: out of memory on {problem.input.shape[1::-1]} px")

@@ -84,8 +84,8 @@ def run(
 ) -> None:
     """Run a model on a benchmark and measure what it makes. What is done is kept, and not done again.
 
-    --set weights.lpips=FILE, weights.clip, weights.dino, weights.dreamsim name weights of metrics; other settings are the
-    model's own: `manner.*`, `diffusers.*`, `images_api.*`, or those of a checkpoint, such as `refine.steps`.
+    --set weights.lpips=FILE, weights.clip, weights.dino, weights.dreamsim name weights of metrics; other settings are
+    the model's own: `manner.*`, `diffusers.*`, `images_api.*`, or those of a checkpoint, such as `refine.steps`.
 
     Example: `omnirefiner benchmark run bench-1 --model refiner:runs/v1-tiny/checkpoints/001500 --lake lake`
     """
@@ -104,9 +104,7 @@ def run(
     folder = out or Path("runs") / f"{version}-{re.sub('[^A-Za-z0-9.]+', '-', model).strip('-')}"
     total = len(frozen.keys[:limit][rank::world])
     with progress("benchmark", total) as advance:
-        done = run_model(
-            frozen, opened, folder, weights, rank=rank, world=world, limit=limit, advance=lambda count: advance(count)
-        )
+        done = run_model(frozen, opened, folder, weights, rank=rank, world=world, limit=limit, advance=advance)
     if as_json:
         print_json({"run": str(folder), **vars(done)})
     else:
@@ -129,8 +127,8 @@ def leaderboard(
     cases: Annotated[int, typer.Option(min=0, max=500, help="The worst of each model that the page shows.")] = 12,
     as_json: AsJson = False,
 ) -> None:
-    """Compare runs: leaderboard.html opens offline, with a table, bars for each stratum, and the worst cases side by side;
-    leaderboard.csv, samples.csv and leaderboard.json say the same to machines.
+    """Compare runs: leaderboard.html opens offline, with a table, bars for each stratum, and the worst cases side by
+    side; leaderboard.csv, samples.csv and leaderboard.json say the same to machines.
 
     Example: `omnirefiner benchmark leaderboard bench-1 runs/bench-1-identity runs/bench-1-paste`
     """
@@ -154,8 +152,9 @@ def leaderboard(
          "ties": one["ties"]}
         for one in duels
     ])  # fmt: skip
-    for name, why in told["not_computed"].items():
-        print(f"{name}: not computed, {why}")
+    for why in dict.fromkeys(told["not_computed"].values()):
+        names = [name for name, one in told["not_computed"].items() if one == why]
+        print(f"not computed: {', '.join(names)} ({why})")
     print(f"open {folder / 'leaderboard.html'}")
 
 
