@@ -29,12 +29,12 @@ FEWEST = 5  # matches about a mask that say how the surface lies there
 NEAREST = (12, 30, 80)  # matches about the mask that a warp is fitted to: few follow a bent surface, many are sure
 TOLERANCE = 3.0  # px that a match may lie off a warp
 RING = 0.35  # width of the ring about a mask, of the mask's size
-LEAST_FIT = 0.75  # correlation of the ring with the warped reference, from which it is believed
+LEAST_FIT = 0.85  # correlation of the ring with the warped reference, from which it is believed
 ROUNDS = 40  # of the refinement
-MOST_BENT = 10.0  # px
-BEND = 0.25  # of the mask's size: how far a flow is spread
-INNER = 0.12  # of the mask's size: the part of the ring that lies by it
-BETTER = 0.8  # of what a ring's inner part misses in correlation may be left, or nothing is bent
+FARTHEST = 3.0  # px of the draft that the refinement may move a ring: more is no refinement
+FITS = 6  # of the colours, each with what fits badly weighing less
+STEADY = 30.0  # levels, squared: a ring of one colour says nothing of a gain, which then stays about 1
+MOST_LEFT = 16.0  # levels that the ring may differ by beyond gain and offset, and still be light
 STEP = 8  # px of the lattice on which matches are asked where a pixel lies
 NOWHERE = -1e4
 SMOOTH = 1.0  # px, before pictures are compared
@@ -93,8 +93,7 @@ def laid_over(problem: Problem) -> Warped | None:
     ]
     local = _warped(draft, shown, _transferred(matches, ring | problem.mask), ring)
     found += [local] if local is not None else []
-    best = max(found, key=lambda one: one.fit, default=None)
-    return best and _bent(draft, shown, best, ring, problem.mask)
+    return max(found, key=lambda one: one.fit, default=None)
 
 
 def ring_about(mask: Mask) -> Mask:
@@ -175,37 +174,11 @@ def _moved(draft: Pixels, reference: Pixels, warp: NDArray[np.float64], first: W
             continue
         step = np.vstack([step, (0, 0, 1)])[:3].astype(np.float64)
         closer = _warped(draft, reference, _places(warp @ shift @ step @ np.linalg.inv(shift), ring), ring)
-        if closer is not None:
+        if closer is None:
+            continue
+        apart = np.linalg.norm(closer.places - first.places, axis=-1)[ring]  # px of the reference
+        if np.median(apart) <= FARTHEST * np.sqrt(abs(np.linalg.det(warp[:2, :2]))):
             yield closer
-
-
-def _bent(draft: Pixels, reference: Pixels, warped: Warped, ring: Mask, mask: Mask) -> Warped:
-    """Bend a warp by the optical flow on the ring, spread smoothly over the mask: no surface is quite a plane.
-
-    Only where the flow of the ring's outer part foretells that of its inner part, which lies by the mask.
-    """
-    one, other = (np.clip(_grey(picture), 0, 255).astype(np.uint8) for picture in (draft, warped.pixels))
-    nothing = np.zeros((*ring.shape, 2), np.float32)
-    flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM).calc(one, other, nothing)  # (H, W, 2)
-    texture = cv2.GaussianBlur(
-        np.abs(cv2.Laplacian(one, cv2.CV_32F)), (0, 0), 3
-    )  # where there is none it means nothing
-    sure = ((np.abs(flow).max(axis=-1) < MOST_BENT) & warped.shown) * np.minimum(1, texture / 4)
-    inner = ring & (cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, 3) < max(4.0, INNER * _size(mask)))
-    rows, columns = np.mgrid[: ring.shape[0], : ring.shape[1]].astype(np.float32)
-
-    def moved(told_by: Mask, judged: Mask) -> Warped | None:
-        known = (sure * told_by).astype(np.float32)
-        sigma = max(4.0, BEND * _size(mask))
-        share = cv2.GaussianBlur(known, (0, 0), sigma)[..., None]
-        smooth = cv2.GaussianBlur(flow * known[..., None], (0, 0), sigma) / np.maximum(share, 1e-4)
-        places = cv2.remap(warped.places, columns + smooth[..., 0], rows + smooth[..., 1], cv2.INTER_LINEAR)
-        return _warped(draft, reference, np.asarray(places, np.float32), judged)
-
-    before, foretold = _warped(draft, reference, warped.places, inner), moved(ring & ~inner, inner)
-    if before is None or foretold is None or 1 - foretold.fit > BETTER * (1 - before.fit):
-        return warped
-    return moved(ring, ring) or warped
 
 
 def _size(mask: Mask) -> float:
@@ -245,26 +218,34 @@ def recoloured(warped: Warped, draft: Pixels, ring: Mask, mask: Mask) -> Pixels:
     """Return the warped reference (H, W, 3) in the draft's light.
 
     First a gain and an offset a channel, fitted to the ring; then what the ring still differs by, spread smoothly over
-    the mask, since light changes across a surface.
+    the mask, since light changes across a surface. What shows another thing on the ring is outvoted both times.
     """
     compared = ring & warped.shown
-    pixels = warped.pixels.copy()
-    for channel in range(3):
-        found, wanted = warped.pixels[..., channel][compared], draft[..., channel][compared].astype(np.float32)
-        gain = float(np.clip(wanted.std() / max(found.std(), 1.0), 0.6, 1.6))
-        pixels[..., channel] = gain * (pixels[..., channel] - np.median(found)) + np.median(wanted)
-    left = np.clip(draft.astype(np.float32) - pixels, -40, 40)
-    total, weight = np.zeros_like(left), np.full(mask.shape, 1e-6, np.float32)
-    for reach in (0.15, 0.5):  # near the border what lies nearest counts, in the middle all of the ring
+    found, wanted = (_soft(picture)[compared] for picture in (warped.pixels, draft))  # (N, 3)
+    gain, offset, trust = np.ones(3, np.float32), np.median(wanted - found, axis=0), np.ones(len(found), np.float32)
+    for _ in range(FITS):
+        apart = np.abs(gain * found + offset - wanted).max(axis=1)
+        trust = 1 / (1 + (apart / max(4.0, 1.5 * float(np.median(apart)))) ** 2) ** 2
+        share = (trust / trust.sum())[:, None]
+        mean_found, mean_wanted = (share * found).sum(axis=0), (share * wanted).sum(axis=0)
+        spread = (share * (found - mean_found) ** 2).sum(axis=0) + STEADY
+        gain = ((share * (found - mean_found) * (wanted - mean_wanted)).sum(axis=0) + STEADY) / spread
+        gain = np.clip(gain, 0.6, 1.6)
+        offset = mean_wanted - gain * mean_found
+    pixels = gain * warped.pixels + offset
+    known = np.zeros(mask.shape, np.float32)
+    known[compared] = trust
+    left = np.clip(_soft(draft) - _soft(pixels), -MOST_LEFT, MOST_LEFT) * known[..., None]
+    total, weight = np.zeros_like(left), np.full(mask.shape, 1e-3, np.float32)
+    for reach, worth in ((0.15, 1.0), (0.5, 0.05)):  # by the border what lies nearest counts, in the middle all of it
         sigma = max(2.0, reach * _size(mask))
-        known = compared.astype(np.float32)
-        share = cv2.GaussianBlur(known, (0, 0), sigma)
-        trusted = share if reach == 0.15 else 0.05 * share
-        total += (
-            cv2.GaussianBlur(left * known[..., None], (0, 0), sigma) * (trusted / np.maximum(share, 1e-6))[..., None]
-        )
-        weight += trusted
+        total += worth * cv2.GaussianBlur(left, (0, 0), sigma)
+        weight += worth * cv2.GaussianBlur(known, (0, 0), sigma)
     return np.asarray(np.rint(np.clip(pixels + total / weight[..., None], 0, 255)), np.uint8)
+
+
+def _soft(picture: NDArray[Any]) -> NDArray[np.float32]:
+    return np.asarray(cv2.GaussianBlur(picture.astype(np.float32), (0, 0), 2 * SMOOTH), np.float32)
 
 
 def _box(mask: Mask) -> tuple[int, int, int, int]:

@@ -69,7 +69,7 @@ def test_text_is_read_right_or_wrong() -> None:
 
 
 def test_figures_are_those_of_scikit_image() -> None:
-    """Written down from scikit-image 0.26: structural_similarity (gaussian_weights, sigma 1.5, no sample covariance)."""
+    """Written down from scikit-image: its structural_similarity with gaussian_weights, without sample covariance."""
     target = texture(3, 96)
     blurred = np.asarray(cv2.GaussianBlur(target, (0, 0), 1.2), np.uint8)
     inside = np.zeros((96, 96), bool)

@@ -1,4 +1,4 @@
-"""`omnirefiner benchmark`: built from the reserve alone, frozen, run, compared, and guarded against what is trained on."""
+"""`omnirefiner benchmark`: built from the reserve alone, frozen, run, compared, and kept apart from training."""
 
 import json
 import shutil
@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
+from benchmark.review.verdicts import Verdicts
 from flows import cli
 from flows.benchmark import build_benchmark
 from flows.publish import publish
 from schemas.errors import VersionError
-from schemas.reviews import Kind
-from tasks import ledger
+from schemas.reviews import REASONS, Kind, Review, Said
 from tasks.catalog import read, rows
 from tasks.lake import open_lake
 from tasks.manifests import read_manifest
@@ -43,12 +43,11 @@ def own(reserve: Path, tmp_path: Path) -> Path:  # noqa: F811
 def test_what_cannot_be_filled_is_told_and_nothing_is_built(
     own: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    before = sorted(own.rglob("*"))
     assert run(monkeypatch, "build", "b", "--size", "300", "--lake", str(own)) == 2
     said = capsys.readouterr().err.splitlines()[-1]
     assert said.startswith("omnirefiner: benchmark 'b': 300 samples cannot be filled, missing are face, ref-fix: ")
     assert "take what there is with --partial" in said
-    assert sorted(own.rglob("*")) == before
+    assert [*own.glob("versions/*.json"), *own.glob("shards/*")] == []
 
 
 def test_a_benchmark_is_frozen_the_same_each_time_run_and_compared(
@@ -91,13 +90,9 @@ def test_what_people_dropped_is_out_also_by_its_edit_or_pair(own: Path) -> None:
     one, *others = by_pair.values()
     another = next(row for row in others if row["edit_id"] != one["edit_id"])
     third = next(row for row in others if row["pair_id"] not in (one["pair_id"], another["pair_id"]))
-    said = [
-        (Kind.SAMPLE, one["quadruplet_id"], one["restore_instruction"], "anna", "drop"),
-        (Kind.EDIT, another["edit_id"], another["input_sha256"], "anna", "drop"),
-        (Kind.PAIR, third["pair_id"], None, "anna", "drop"),
-        (Kind.SAMPLE, samples[-1]["quadruplet_id"], samples[-1]["restore_instruction"], "anna", "keep"),
-    ]
-    review(own, said)
+    say(own, Kind.SAMPLE, one["quadruplet_id"], one["restore_instruction"])
+    say(own, Kind.EDIT, another["edit_id"], another["input_sha256"])
+    say(own, Kind.PAIR, third["pair_id"], None)
     manifest = build_benchmark("b", 300, str(own), partial=True)
     members = set(manifest["benchmark"]["members"]["key"])
     assert one["quadruplet_id"] not in members
@@ -106,17 +101,12 @@ def test_what_people_dropped_is_out_also_by_its_edit_or_pair(own: Path) -> None:
     assert manifest["benchmark"]["left_out"]["dropped by reviewers"] >= 3
 
 
-def review(root: Path, said: list[tuple[Kind, str, str | None, str, str]]) -> None:
-    """Put verdicts into the ledger as reviewers do."""
-    import datetime
-
-    stamp = datetime.datetime.now(datetime.UTC)
-    written = [
-        {"kind": kind, "item_id": item, "shown": shown, "reviewer": who, "verdict": verdict, "sequence": number,
-         "reason": "blurred" if verdict == "drop" else None, "run_id": "000001", "at": stamp}
-        for number, (kind, item, shown, who, verdict) in enumerate(said)
-    ]  # fmt: skip
-    ledger.write(open_lake(root), "reviews", "000001", "said", written)
+def say(root: Path, kind: Kind, item_id: str, shown: str | None) -> None:
+    """Drop an item, as somebody does on the page of `omnirefiner review`."""
+    dropped = Review(
+        kind=kind, item_id=item_id, shown=shown, reviewer="anna", verdict=Said.DROP, reason=REASONS[kind][0]
+    )
+    Verdicts(open_lake(root), kind).record(dropped)
 
 
 def test_what_a_training_version_held_is_never_in_a_benchmark(own: Path, built: Built) -> None:

