@@ -73,9 +73,8 @@ def main(
               f"benchmark; rendered in {rendered['seconds']:.0f} s")  # fmt: skip
         each = [way["lake"] / photos, way["ledger"] / photos, way["version"] / triplets]
         lake, ledger, version = (size / 1000 for size in each)
-        print(
-            f"lake {lake:.0f} kB a photo, of that ledger and catalogue {ledger:.1f}; benchmark {version:.0f} kB a triplet"
-        )
+        print(f"lake {lake:.0f} kB a photo, {ledger:.1f} of them ledger and catalogue")
+        print(f"benchmark {version:.0f} kB a triplet")
 
 
 def render(root: Path, size: int, products: int) -> dict[str, Any]:

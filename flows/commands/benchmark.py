@@ -94,11 +94,14 @@ def run(
     from benchmark.run import run as run_model
     from flows.progress import progress
     from schemas.benchmark import load_benchmark
+    from tasks.engines.load import one_thread_each
 
     if rank >= world:
         raise SettingsError(f"--rank {rank}: of --world {world} the last is {world - 1}; name one of them")
     own = [one for one in assignments or () if not one.startswith("weights.")]
     weights = load_benchmark([one for one in assignments or () if one.startswith("weights.")]).weights
+    if world > 1:
+        one_thread_each()
     frozen = open_frozen(lake, version)
     opened = open_model(model, own, seed=seed)
     folder = out or Path("runs") / f"{version}-{re.sub('[^A-Za-z0-9.]+', '-', model).strip('-')}"

@@ -123,7 +123,7 @@ def test_dreamsim_is_asked_by_its_own_package(tmp_path: Path, monkeypatch: pytes
             lambda picture: torch.from_numpy(np.array(picture)).float()[None],
         ),
     )
-    monkeypatch.setitem(sys.modules, "dreamsim", stand_in)  # type: ignore[arg-type]
+    monkeypatch.setitem(sys.modules, "dreamsim", stand_in)
     (tmp_path / "weights").mkdir()
     (tmp_path / "weights" / "it").write_text("weights")
     weights = Weights(dreamsim=tmp_path / "weights")

@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Dialog, Page, Request
 
 from benchmark.cases import Frozen, Problem
 from benchmark.compare import estimate
 from benchmark.leaderboard import ALL, entries, write_leaderboard
-from benchmark.models import Answer, Identity
+from benchmark.models import Answer, Identity, Model
 from benchmark.run import figures_of, run, told_of
 from schemas.benchmark import Weights
 from schemas.errors import BenchmarkError
@@ -47,7 +47,7 @@ def runs(bench: Frozen, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     root = tmp_path_factory.mktemp("runs")
     truth = {key: bench.case(key).target for key in bench.keys[:COUNT]}
     identity = Identity({"model": "identity", "how": "whole"})
-    models = [identity, Towards(truth, 0.5, HOSTILE), Towards(truth, 1, "perfect")]
+    models: list[Model] = [identity, Towards(truth, 0.5, HOSTILE), Towards(truth, 1, "perfect")]
     folders = [root / str(number) for number in range(3)]
     for folder, model in zip(folders, models, strict=True):
         run(bench, model, folder, Weights(), limit=COUNT)
@@ -126,10 +126,19 @@ def page(browser: Browser, written: Path) -> Iterator[tuple[Page, list[str]]]:
     context = browser.new_context(offline=True, viewport={"width": 1280, "height": 900})
     context.set_default_timeout(5000)
     page, trouble = context.new_page(), list[str]()
+
+    def dismiss(dialog: Dialog) -> None:
+        trouble.append(f"dialog: {dialog.message}")
+        dialog.dismiss()
+
+    def note(asked: Request) -> None:
+        if not asked.url.startswith(("file:", "data:")):
+            trouble.append(f"asked for {asked.url}")
+
     page.on("console", lambda said: trouble.append(f"console: {said.text}"))
     page.on("pageerror", lambda error: trouble.append(f"error: {error}"))
-    page.on("dialog", lambda dialog: (trouble.append(f"dialog: {dialog.message}"), dialog.dismiss()))
-    page.on("request", lambda asked: asked.url.startswith(("file:", "data:")) or trouble.append(f"asked {asked.url}"))
+    page.on("dialog", dismiss)
+    page.on("request", note)
     page.goto((written / "leaderboard.html").as_uri())
     yield page, trouble
     context.close()
@@ -169,8 +178,8 @@ def test_the_worst_come_first_and_the_slider_moves(page: tuple[Page, list[str]])
     assert figures == sorted(figures)
     opened.select_option("[name=left]", label="identity")
     stage = opened.locator(".case .compare").first
-    opened.wait_for_timeout(50)
     slider = stage.locator("input")
+    stage.scroll_into_view_if_needed()
     box = stage.bounding_box()
     assert box
     opened.mouse.click(box["x"] + 0.8 * box["width"], box["y"] + box["height"] / 2)
