@@ -137,7 +137,7 @@ def keep(path, data):
         path.with_name(f".{path.name}.0").write_bytes(data[: len(data) // 2])
         os.kill(os.getpid(), signal.SIGKILL)
     write(path, data)
-benchmark.run.keep, benchmark.run.CHUNK = keep, 1
+benchmark.run.keep = keep
 one_thread_each()
 for number in map(int, sys.argv[3:]):
     child = os.fork()
@@ -145,14 +145,15 @@ for number in map(int, sys.argv[3:]):
         left[0] = number
         folder = Path(sys.argv[2]) / str(number)
         benchmark.run.run(open_frozen(Path(sys.argv[1]), "bench"), open_model("identity"), folder, Weights(), limit=2)
+        os._exit(0)
     _, status = os.waitpid(child, 0)
     assert os.WTERMSIG(status) == signal.SIGKILL, status
 """
 
 
 def test_a_kill_at_any_write_loses_and_doubles_nothing(bench: Frozen, tmp_path: Path) -> None:
-    """Killed in the middle of a write: of run.json, of an output, of a chunk's answers, of its figures, or later."""
-    writes = ["1", "2", "3", "4", "6"]
+    """Killed in the middle of a write: of run.json, of an output, of a chunk's answers, of its figures."""
+    writes = ["1", "3", "4", "5"]
     subprocess.run([sys.executable, "-c", KILLED, bench.split.root, str(tmp_path), *writes], check=True)
     whole = run(bench, SAME, tmp_path / "whole", NONE, limit=2)
     assert (whole.answered, whole.failed) == (2, 0)
