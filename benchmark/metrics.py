@@ -8,8 +8,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cache
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,6 +20,7 @@ from schemas.benchmark import Weights
 from schemas.errors import SettingsError
 from schemas.ids import digest, sha256
 from schemas.records import Mask, Photo, Pixels
+from tasks.engines.dreamsim import SIDE, describe, load_dreamsim
 from tasks.engines.likeness import psnr, ssim
 from tasks.engines.load import load_embedder, load_lpips
 from tasks.engines.pretrained import square_about
@@ -156,32 +155,22 @@ def _compared(weights: Weights) -> dict[str, Compare]:
         if folder is not None:
             found[name] = load_embedder(folder).likeness
     if weights.dreamsim is not None:
-        found["dreamsim"] = _load_dreamsim(weights.dreamsim)
+        found["dreamsim"] = _dreamsim(weights.dreamsim)
     return found
 
 
-@cache
-def _load_dreamsim(folder: Path) -> Compare:
-    """Return DreamSim (Fu et al., NeurIPS 2023) about a mask, by its own package. Raises SettingsError."""
-    if find_spec("dreamsim") is None:
-        raise SettingsError(
-            "setting weights.dreamsim: the package `dreamsim` is not installed; install it, or leave it out"
-        )
-    import dreamsim
+def _dreamsim(folder: Path) -> Compare:
+    """Return DreamSim's distance (Fu et al., NeurIPS 2023) about a mask. Raises SettingsError where it is not there."""
     import torch
-    from PIL import Image
 
-    try:
-        model, prepare = dreamsim.dreamsim(pretrained=True, cache_dir=str(folder), device="cpu")
-    except Exception as error:  # whatever it raises, the folder is not what it should be
-        first = " ".join(str(error).split())[:200]
-        raise SettingsError(f"setting weights.dreamsim: {folder} does not load ({first}); leave it out") from None
+    load_dreamsim(folder, "cpu")
 
     def compare(first: Pixels, second: Pixels, mask: Mask) -> float:
         box = square_about(mask)
-        pictures = [prepare(Image.fromarray(np.ascontiguousarray(one[box]))) for one in (first, second)]  # (1, 3, H, W)
-        with torch.inference_mode():
-            return float(model(*pictures))
+        pictures = [cv2.resize(np.ascontiguousarray(one[box]), (SIDE, SIDE), interpolation=cv2.INTER_AREA)
+                    for one in (first, second)]  # fmt: skip
+        one, other = describe(folder, torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float() / 255)
+        return max(0.0, 1 - float(one @ other))
 
     return compare
 

@@ -27,6 +27,7 @@ class Refiner:
             "how": "crop, edit, paste back",
             "blind": self.settings.blind,
             "size": self.settings.data.size,
+            "reference": self.settings.data.reference,
             "seed": seed,
             "settings": self.settings.refine.model_dump(mode="json"),
         }
@@ -43,7 +44,7 @@ class Refiner:
             return refine(
                 self.backbone,
                 self.settings.refine,
-                self.settings.data.size,
+                self.settings.data,
                 self.seed,
                 problem.input,
                 problem.reference,

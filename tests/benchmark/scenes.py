@@ -22,7 +22,7 @@ def region(left: int = 210, top: int = 220, side: int = 90) -> Mask:
 def photographed(seed: int = 3) -> tuple[Pixels, Pixels]:
     """A surface, and the same surface from elsewhere in another light."""
     surface = np.asarray(cv2.GaussianBlur(texture(seed), (0, 0), 1), np.uint8)
-    there = placed(surface, turned(14, 1.08)) * np.float32((0.65, 0.8, 0.9)) + 25  # another light
+    there = placed(surface, turned(14, 1.08)) * np.array((0.65, 0.8, 0.9)) + 25  # another light
     return placed(surface, turned(0, 1.0)), np.asarray(np.rint(there), np.uint8)
 
 
