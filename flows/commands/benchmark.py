@@ -19,7 +19,7 @@ SHOWN = ("psnr_inside", "ssim_inside", "lpips_inside", "dreamsim_inside", "text"
 app = typer.Typer()
 benchmark = typer.Typer(
     no_args_is_help=True,
-    help="Build a benchmark, run models on it, compare them. Example: `omnirefiner benchmark build bench --size 300`",
+    help="Benchmarks: built, run, compared. Example: `omnirefiner benchmark build bench`",
 )
 app.add_typer(benchmark, name="benchmark")
 
