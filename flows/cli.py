@@ -10,7 +10,20 @@ from typing import NoReturn
 
 import typer
 
-from flows.commands import build, catalogue, curate, dedup, demo, engines, export, refine, review, train, versions
+from flows.commands import (
+    benchmark,
+    build,
+    catalogue,
+    curate,
+    dedup,
+    demo,
+    engines,
+    export,
+    refine,
+    review,
+    train,
+    versions,
+)
 from flows.output import printable
 from schemas.errors import Interrupted, ProjectError
 from tasks.lake import DISK_TROUBLE
@@ -27,7 +40,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="From product photos to versioned datasets for reference-guided image refiners.",
 )
-for commands in (build, curate, dedup, review, versions, export, catalogue, engines, train, refine, demo):
+for commands in (build, curate, dedup, review, versions, export, catalogue, engines, train, refine, benchmark, demo):
     app.add_typer(commands.app)
 
 

@@ -59,3 +59,7 @@ class WeightsError(ProjectError):
 
 class TrainingError(ProjectError):
     """A training run that cannot start, go on, or be kept."""
+
+
+class BenchmarkError(ProjectError):
+    """A run on a benchmark that cannot start, go on or be read, or runs that do not compare."""

@@ -137,8 +137,12 @@ def write_manifest(
     settings: Settings,
     kind: Literal["training", "benchmark"] = "training",
     preferences: Sequence[Shard] = (),
+    benchmark: Mapping[str, Any] | None = None,
 ) -> Manifest:
-    """Write the manifest of a version, and with it the version is there. `run` is the newest run's row."""
+    """Write the manifest of a version, and with it the version is there. `run` is the newest run's row.
+
+    `benchmark` says how a benchmark was chosen, and what is known of its members.
+    """
     fingerprints, filters = json.loads(run["fingerprints"]), in_force(lake)
     return put_manifest(lake, {
         "name": name,
@@ -154,6 +158,7 @@ def write_manifest(
         "fingerprints": fingerprints,
         "models": models(settings),
         "prompts": prompts(settings, fingerprints),
+        **({"benchmark": benchmark} if benchmark else {}),
     })  # fmt: skip
 
 

@@ -37,57 +37,76 @@ class ImagesApiEditor:
 
     def edit(self, requests: Sequence[EditRequest]) -> "list[Pixels | Refusal | EngineFailure]":
         """Return for each request the whole edited photo, uint8 (H, W, 3), in the size that the model paints."""
-        return all_answers([self._edited(request, _png(request.target.pixels)) for request in requests])
+        return all_answers([self._edited(request, to_png(request.target.pixels)) for request in requests])
 
     async def _edited(self, request: EditRequest, png: bytes) -> Pixels:
-        trouble, said = "", b""
-        for tried in range(self.settings.tries):
-            fields = _fields(request, self.settings, tried)
-            key = digest("image request", self.settings.revision, fields, sha256(png))
-            known = await asyncio.to_thread(self.memory.recall_picture, key)
-            if known is not None:
-                return known
+        seed = int(stream(request.seed, request.edit_id, "images-api").integers(2**31))
+        return await painted(
+            self.settings, self.memory, request.edit_id, request.instruction.sentence, [png],
+            request.target.pixels.shape, seed,
+        )  # fmt: skip
 
-            def form(fields: dict[str, str] = fields) -> aiohttp.FormData:
-                data = aiohttp.FormData(fields)
+
+async def painted(
+    settings: ImagesApi,
+    memory: Memory,
+    item_id: str,
+    sentence: str,
+    pngs: Sequence[bytes],
+    shape: tuple[int, ...],
+    seed: int,
+) -> Pixels:
+    """Return what a server paints of pictures and a sentence, asked for in `shape` (H, W, 3). Raises Refusal."""
+    trouble, said = "", b""
+    for tried in range(settings.tries):
+        fields = _fields(sentence, shape, settings, seed + tried)
+        key = digest("image request", settings.revision, fields, *map(sha256, pngs))
+        known = await asyncio.to_thread(memory.recall_picture, key)
+        if known is not None:
+            return known
+
+        def form(fields: dict[str, str] = fields) -> aiohttp.FormData:
+            data = aiohttp.FormData(fields)
+            for png in pngs:
                 data.add_field("image", png, filename="target.png", content_type="image/png")
-                return data
+            return data
 
-            reply = await post(self.settings, PATH, form)
-            self.memory.spent(request.edit_id, Usage(1, reply.retries + (tried > 0)))
-            try:
-                pixels = await asyncio.to_thread(_decoded, reply.data)
-            except ValueError as error:
-                trouble, said = str(error), reply.data[:KEPT]
-                continue
-            await asyncio.to_thread(self.memory.keep_picture, key, pixels)
-            return pixels
-        raise Refusal(
-            "broken-answer",
-            f"{self.settings.model}: its server answered with no image: {trouble}",
-            answer=said.decode(errors="replace"),
-            tries=self.settings.tries,
-        )
+        reply = await post(settings, PATH, form)
+        memory.spent(item_id, Usage(1, reply.retries + (tried > 0)))
+        try:
+            pixels = await asyncio.to_thread(_decoded, reply.data)
+        except ValueError as error:
+            trouble, said = str(error), reply.data[:KEPT]
+            continue
+        await asyncio.to_thread(memory.keep_picture, key, pixels)
+        return pixels
+    raise Refusal(
+        "broken-answer",
+        f"{settings.model}: its server answered with no image: {trouble}",
+        answer=said.decode(errors="replace"),
+        tries=settings.tries,
+    )
 
 
-def _png(pixels: Pixels) -> bytes:
+def to_png(pixels: Pixels) -> bytes:
+    """Return (H, W, 3) as it is sent."""
     data = io.BytesIO()
     Image.fromarray(pixels).save(data, "PNG", compress_level=1)
     return data.getvalue()
 
 
-def _fields(request: EditRequest, settings: ImagesApi, tried: int) -> dict[str, str]:
-    height, width = request.target.pixels.shape[:2]
+def _fields(sentence: str, shape: tuple[int, ...], settings: ImagesApi, seed: int) -> dict[str, str]:
+    height, width = shape[:2]
     # Qwen's models guide only where a negative prompt is given as well; FLUX's have their guidance built in
     qwen = "qwen" in settings.model.lower()
     scale = {"true_cfg_scale": str(settings.guidance), "negative_prompt": " "}
     return {
         "model": settings.model,
-        "prompt": request.instruction.sentence,
+        "prompt": sentence,
         "size": f"{width}x{height}",
         "n": "1",
         "response_format": "b64_json",
-        "seed": str(stream(request.seed, request.edit_id, "images-api").integers(2**31) + tried),
+        "seed": str(seed),
         "num_inference_steps": str(settings.steps),
         **(scale if qwen else {"guidance_scale": str(settings.guidance)}),
     }

@@ -45,15 +45,19 @@ def write_report(lake: Lake, figures: Figures, out: Path, advance: Callable[[int
         "edits": [pictures.edits[row["quadruplet_id"]]["data"] for row in figures.samples],
     }
     style, script = LOOK.read_text() + (HERE / "page.css").read_text(), (HERE / "page.js").read_text()
-    policy = (
-        f"default-src 'none'; img-src data:; style-src {_hash(style)}; script-src {_hash(script)}; base-uri 'none'; "
-        "form-action 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
-    )
     page = Template((HERE / "page.html").read_text()).substitute(
-        title=html.escape(_title(figures)), policy=policy, style=style, script=script,
+        title=html.escape(_title(figures)), policy=policy_of(style, script), style=style, script=script,
         facts=inert_json(facts), pictures=inert_json(data),
     )  # fmt: skip
     _put(out, page)
+
+
+def policy_of(style: str, script: str) -> str:
+    """Return the policy of a page that runs its own script alone, and loads nothing."""
+    return (
+        f"default-src 'none'; img-src data:; style-src {_hash(style)}; script-src {_hash(script)}; base-uri 'none'; "
+        "form-action 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
+    )
 
 
 def _put(out: Path, page: str) -> None:
