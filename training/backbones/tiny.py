@@ -2,8 +2,8 @@
 
 It works on the latents of the tiny autoencoder where its weights are given, on pixels where not. It need not learn to
 paint, only to look things up in the reference, and what can be known beforehand is built in: it answers by what to
-change in the draft; draft and reference are embedded alike and lie in one frame of coordinates, so that what matches
-is near.
+change in the draft, and may say how much of the reference to copy there; draft and reference are embedded alike and lie
+in one frame of coordinates, so that what matches is near.
 """
 
 import math
@@ -144,16 +144,16 @@ class TinyTransformer(nn.Module):
         """Return what answers say is to be added: what they paint, and what they copy of the reference."""
         patch, channels = self.patch, input.shape[1]
         height, width = input.shape[2] // patch, input.shape[3] // patch
-        painted, share, light = answer.split((channels * patch**2, patch**2, channels), dim=-1)
+        painted, share, light = torch.split(answer, [channels * patch**2, patch**2, channels], dim=-1)
         change = unpatch(painted, height, width, patch)
         if reference is None:
             return change
         beside = F.interpolate(reference.float(), input.shape[2:], mode="bilinear", antialias=True).to(reference.dtype)
         copied = unpatch(share, height, width, patch)  # (B, 1, h, w): how much of the reference is taken
-        lit = (
-            light.transpose(1, 2).unflatten(2, (height, width)).repeat_interleave(patch, 2).repeat_interleave(patch, 3)
-        )
-        return change + copied * (beside + lit - input)
+        lit = light.transpose(1, 2).reshape(len(answer), channels, height, width)
+        lit = lit.repeat_interleave(patch, 2).repeat_interleave(patch, 3)
+        added: Tensor = change + copied * (beside + lit - input)
+        return added
 
 
 class Block(nn.Module):
