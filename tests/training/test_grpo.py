@@ -32,6 +32,7 @@ from training.shown import show
 SMALL = [
     "data.size=64", "data.crop=whole", "data.batch=4", "data.reference=whole", "data.workers=0", "tiny.width=32",
     "tiny.depth=1", "tiny.heads=2", "grpo.steps=4", "grpo.at_once=8", "grpo.group=3", "grpo.rate=1e-3",
+    "grpo.window=2", "grpo.within=[0,3]", "grpo.noise=0.3",
     "validation.every=4", "validation.samples=3", "checkpoints.every=2", "refine.steps=2",
 ]  # fmt: skip
 
