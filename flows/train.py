@@ -68,6 +68,7 @@ def train_grpo(
     from training.likeness import open_likeness
     from training.refine import device
 
+    _process()  # which device is this process's own?
     backbone, settings = load_weights(start, assignments, device(), AFRESH)
     prompts = settings.data.model_copy(update={"batch": settings.grpo.prompts})
     settings = settings.model_copy(update={"data": prompts})
@@ -90,12 +91,10 @@ def _trained(
     if held_out == "train":
         raise SettingsError("--held-out train: that is what is trained on; name another split group, or 'none'")
 
-    from accelerate import PartialState
-
     from training.dataset import open_split
     from training.places import look_up
 
-    process = PartialState(timeout=timedelta(days=7))  # others wait while the first looks up places, or tries
+    process = _process()
     split = open_split(lake, version, "train")
     tried = _held_out(lake, version, held_out)
     with process.main_process_first():
@@ -116,6 +115,13 @@ def _trained(
     if not process.is_main_process:
         return None
     return {"run": str(run), "steps": done.steps, "validation": done.figures}
+
+
+def _process() -> Any:
+    """Return this process's place among those that train together."""
+    from accelerate import PartialState
+
+    return PartialState(timeout=timedelta(days=7))  # others wait while the first looks up places, or tries
 
 
 def _held_out(lake: str, version: str, group: str | None) -> Split | None:
@@ -152,8 +158,9 @@ def _begin(run: Path, told: dict[str, Any]) -> None:
 def _kept(told: dict[str, Any]) -> dict[str, Any]:
     """Return what of a run may not change, by dotted keys."""
     flat: dict[str, Any] = {key: told.get(key) for key in ("content", "backbone", "start")}
+    aside = ("sft",) if "start" in told else ("grpo", "reward")  # what the other kind of run goes by
     for section, value in told["settings"].items():
-        if section in MAY_CHANGE:
+        if section in MAY_CHANGE or section in aside:
             continue
         flat |= {f"{section}.{key}": one for key, one in value.items()} if isinstance(value, dict) else {section: value}
     for section in ("sft", "grpo"):

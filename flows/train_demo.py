@@ -86,4 +86,5 @@ def _run(what: Sequence[str], lake: Path, version: str, run: Path, seed: int, as
         env={**os.environ, BY: "1"},
     )  # fmt: skip
     if done.returncode:
-        raise TrainingError(f"run {run}: {done.stderr.strip().splitlines()[-1]}")
+        *_, said = [f"it ended with exit code {done.returncode}", *done.stderr.strip().splitlines()]
+        raise TrainingError(f"run {run}: {said}")

@@ -190,7 +190,7 @@ class Guards(Record):
 class Validation(Record):
     """How often what has learnt is tried on products that are held out, and on how many samples."""
 
-    every: Annotated[int, Field(ge=1)] = 500  # steps; the last one always
+    every: Annotated[int, Field(ge=1)] = 100  # steps; the last one always
     samples: Annotated[int, Field(ge=1)] = 64  # at most, the same each time
     shown: Annotated[int, Field(ge=0, le=64)] = 8  # of them, in the picture
     batch: Annotated[int, Field(ge=1)] = 8
@@ -199,7 +199,7 @@ class Validation(Record):
 class Checkpoints(Record):
     """How often a run is kept, and how much of it."""
 
-    every: Annotated[int, Field(ge=1)] = 500  # steps; the last one always
+    every: Annotated[int, Field(ge=1)] = 100  # steps; the last one always
     keep: Annotated[int, Field(ge=1)] = 2  # the newest
 
 
@@ -232,8 +232,10 @@ class Training(Record):
 
     @model_validator(mode="after")
     def _fit_together(self) -> Self:
-        if self.sft.cache and self.data.crop != "whole":
-            raise ValueError("sft.cache is of use with data.crop = 'whole' alone: other crops are new each epoch")
+        if self.sft.cache and (self.data.crop != "whole" or self.data.jitter):
+            raise ValueError(
+                "sft.cache is of use with data.crop = 'whole' and no data.jitter: others are new each epoch"
+            )
         return self
 
 
@@ -249,7 +251,8 @@ STARTS: dict[str, dict[str, Any]] = {
         "grpo": {"steps": 100, "at_once": 32, "rate": 3e-5, "prompts": 4, "group": 8, "sampler": 4, "window": 1,
                  "within": [3, 4], "noise": 0.15, "precision": "no", "checkpointing": False},
         "reward": {"likeness": "embedder"},
-        "validation": {"every": 200, "samples": 96},
+        "validation": {"samples": 96},
+        "checkpoints": {"every": 25},
         "refine": {"steps": 4, "shift": 1.0, "margin": 0.3},
     },
 }  # fmt: skip

@@ -151,17 +151,18 @@ def turned(picture: Pixels, place: Place, box: Box, draft: tuple[int, int], size
     a, b, x, c, d, y = place.turn
     height, width = picture.shape[:2]
     # px of the result -> px of the draft -> its relative coordinates -> those of the reference -> its px
-    step = np.array([[box.width / size[0], 0, box.left], [0, box.height / size[1], box.top], [0, 0, 1]])
+    wide, high = (max(1, round(side)) for side in (box.width, box.height))  # as `cut` sees the box
+    step = np.array([[wide / size[0], 0, round(box.left)], [0, high / size[1], round(box.top)], [0, 0, 1]])
     relative = np.diag([1 / draft[0], 1 / draft[1], 1.0])
     turn = np.array([[a, b, x], [c, d, y], [0, 0, 1]])
     back = np.diag([float(width), float(height), 1.0])
     half = np.array([[1, 0, 0.5], [0, 1, 0.5], [0, 0, 1]])  # a pixel's place is its middle
-    whole = np.linalg.inv(half) @ back @ turn @ relative @ step @ half
-    reduction = float(np.sqrt(abs(np.linalg.det(whole[:2, :2]))))
+    there = np.linalg.inv(half) @ back @ turn @ relative @ step @ half
+    reduction = float(np.sqrt(abs(np.linalg.det(there[:2, :2]))))
     if reduction > 1:  # else fine detail would alias
-        picture = np.asarray(cv2.GaussianBlur(picture, (0, 0), 0.5 * reduction), np.uint8)
+        picture = np.asarray(cv2.GaussianBlur(picture, (0, 0), 0.5 * np.sqrt(reduction**2 - 1)), np.uint8)
     flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
-    return np.asarray(cv2.warpAffine(picture, whole[:2], size, flags=flags, borderMode=cv2.BORDER_REPLICATE), np.uint8)
+    return np.asarray(cv2.warpAffine(picture, there[:2], size, flags=flags, borderMode=cv2.BORDER_REPLICATE), np.uint8)
 
 
 def cut_mask(mask: Mask, box: Box, size: tuple[int, int]) -> Mask:

@@ -10,7 +10,7 @@ Flow-GRPO (Liu et al. 2025) on the paper's own rewards. Chance is keyed by seed,
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from math import isfinite
 from pathlib import Path
@@ -66,14 +66,14 @@ def train(
 
     def gradients(learner: Learner, batch: Batch, step: int, figures: Figures) -> Iterator[float]:
         del seen[step:]  # of a run that stopped after its last checkpoint
-        yield from _gradients(learner, batch, step, figures, likeness, began_as)
-        seen.append(dict(figures))
         word = tripped(settings.guards, seen)
         if word:
             raise TrainingError(
-                f"run {run}: at step {step + 1} {word}; the checkpoint before is kept: raise grpo.beta, lower "
+                f"run {run}: after step {step} {word}; the checkpoint before is kept: raise grpo.beta, lower "
                 "grpo.rate, or weigh the rewards otherwise"
             )
+        yield from _gradients(learner, batch, step, figures, likeness, began_as)
+        seen.append(dict(figures))
 
     judge = partial(score, likeness, settings.reward)
     return learn(run, backbone, settings, grpo, weights, split, held_out, gradients, judge, advance)
@@ -104,9 +104,10 @@ def _gradients(
     means = zip(GUARDED, watched.nanmean(dim=0).tolist(), strict=True)
     figures |= {f"guard_{name}": value for name, value in means if isfinite(value)}
     figures["sampling"] = sampled - began
-    if learner.journal and (step == 0 or (step + 1) % settings.validation.every == 0):
+    if learner.journal and (step + 1 in (1, grpo.steps) or (step + 1) % settings.validation.every == 0):
         sheet = draw_groups(input, reference, samples, truth, total(settings.reward, found), settings.validation.shown)
         learner.journal.grouped(step + 1, sheet)
+    _refuse_broken(learner, figures["broken"])
     if not kept:
         return
     for _ in range(grpo.updates):
@@ -142,6 +143,7 @@ def _sampled(
             names = [f"{batch.keys[int(prompt)]} {int(row) % group}" for prompt, row in zip(of, rows, strict=True)]
             with learner.accelerator.autocast():
                 rollout = branch(backbone, here, grpo, levels, window, x[of], names, settings.seed, step)
+            with learner.accelerator.autocast():  # anew: it remembers what it has cast of the weights before
                 frozen = _frozen_means(learner, here, rollout, began_as)
             parts.append(_Part(rows, rollout, frozen))
             judged.append(judge.submit(_judge, learner, likeness, rollout.latents, truth[of], mask[of]))
@@ -188,11 +190,13 @@ def _update(
     sums = torch.zeros(4, device=advantage.device)
     jobs = [(part, number) for part in parts for number in range(grpo.window)]
     for at, (part, number) in enumerate(jobs):
-        taken, rows = part.rollout.taken[number], part.rows.to(advantage.device)
+        rows = part.rows.to(advantage.device)
+        taken = _sound(part.rollout.taken[number], learnt[rows])
         with accelerator.autocast(), in_turn(learner, at + 1 == len(jobs)):
             step = step_of(learner.backbone, shown.rows(part.rows // grpo.group), grpo, taken.x, taken.now, taken.next)
             ratio = _ratio(grpo, taken, step)
-            apart = divergence(step.mean, part.frozen[number] if part.frozen else taken.mean, taken.std)
+            other = part.frozen[number].where(_wide(learnt[rows]), step.mean) if part.frozen else taken.mean
+            apart = divergence(step.mean, other, taken.std)
             gone = clipped(ratio, advantage[rows], grpo.ratio_clip)
             if grpo.ratio == "guarded":
                 gone = gone / (taken.now - taken.next)
@@ -201,9 +205,22 @@ def _update(
         with torch.no_grad():
             moved = (ratio - 1).abs()
             told = torch.stack([each, apart, (moved > grpo.ratio_clip).float(), moved])  # (4, N)
-            sums += (told * learnt[rows]).sum(dim=1) * share
+            sums += told.where(learnt[rows], 0).sum(dim=1) * share
     loss, apart, beyond, moved = accelerator.reduce(sums, "mean").tolist()
     return loss, {"kl": apart, "clipped": beyond, "moved": moved}
+
+
+def _sound(taken: Taken, learnt: Tensor) -> Taken:
+    """Return a step with nothing in the rows that are not learnt from: what is no number there has no part in it."""
+    wide = _wide(learnt)
+    return replace(
+        taken, x=taken.x.where(wide, 0), reached=taken.reached.where(wide, 0), mean=taken.mean.where(wide, 0),
+        log_prob=taken.log_prob.where(learnt, 0),
+    )  # fmt: skip
+
+
+def _wide(rows: Tensor) -> Tensor:
+    return rows.view(-1, 1, 1, 1)
 
 
 def _ratio(grpo: Grpo, taken: Taken, step: Step) -> Tensor:
@@ -215,17 +232,22 @@ def _ratio(grpo: Grpo, taken: Taken, step: Step) -> Tensor:
 
 
 def _told(learner: Learner, likeness: Likeness, rewards: Tensor) -> Figures:
-    """Return the figures of all rewards of a batch (2, B, G); raise TrainingError where too many are no numbers."""
+    """Return the figures of all rewards of a batch (2, B, G); what is no number is left out of them, and counted."""
     sound = torch.isfinite(rewards).all(dim=0)  # (B, G)
-    broken = 1 - float(sound.float().mean())
-    if broken > learner.settings.guards.broken or not sound.any():
+    figures: Figures = {"broken": 1 - float(sound.float().mean())}
+    if sound.any():
+        figures["reward"] = float(total(learner.settings.reward, rewards)[sound].mean())
+    for kind, one in zip((likeness.name, "pixels"), rewards, strict=True):
+        within = one.std(dim=1, correction=0)
+        told = {f"reward_{kind}": one[sound].mean(), f"spread_{kind}": within[torch.isfinite(within)].mean()}
+        figures |= {name: float(value) for name, value in told.items() if torch.isfinite(value)}
+    return figures
+
+
+def _refuse_broken(learner: Learner, broken: float) -> None:
+    """Raise TrainingError where too many rewards of a batch are no numbers."""
+    if broken > learner.settings.guards.broken or broken == 1:
         raise TrainingError(
             f"run {learner.run}: {broken:.0%} of the rewards are no numbers; the checkpoint before is kept: look at "
             "the last sheet of groups, and begin another run with a lower grpo.rate or grpo.noise"
         )
-    figures: Figures = {"broken": broken, "reward": float(total(learner.settings.reward, rewards)[sound].mean())}
-    for kind, one in zip((likeness.name, "pixels"), rewards, strict=True):
-        within = one.std(dim=1, correction=0)
-        figures[f"reward_{kind}"] = float(one[sound].mean())
-        figures[f"spread_{kind}"] = float(within[torch.isfinite(within)].mean())
-    return figures

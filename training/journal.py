@@ -46,7 +46,7 @@ class Journal:
         self.run = run
         (run / PICTURES).mkdir(parents=True, exist_ok=True)
         path, unfinished = run / METRICS, run / f".{METRICS}"
-        lines = [line for line in read_metrics(run) if line["step"] <= after]
+        lines = [line for line in read_metrics(run) if line["step"] <= after] if after else []
         unfinished.write_text("".join(json.dumps(line) + "\n" for line in lines))
         unfinished.replace(path)
         for picture in (*(run / PICTURES).iterdir(), *(run / GROUPS).glob("*")):

@@ -35,7 +35,9 @@ def open_likeness(reward: Reward) -> Likeness:
                     "setting reward.likeness: 'dreamsim' wants reward.dreamsim, the folder of its weights; or let "
                     "another stand in: reward.likeness=embedder"
                 )
-            dreamsim.load_dreamsim(reward.dreamsim, "cuda" if torch.cuda.is_available() else "cpu")
+            dreamsim.load_dreamsim(
+                reward.dreamsim, f"cuda:{torch.cuda.current_device()}" if torch.cuda.is_available() else "cpu"
+            )
             return Likeness("dreamsim", dreamsim.SIDE, partial(dreamsim.describe, reward.dreamsim), _cosine)
         case "lpips":
             if reward.lpips is None:

@@ -87,12 +87,13 @@ def learn(
     accelerator = _accelerator(run, learning)
     journal = Journal(run, after=step) if accelerator.is_main_process else None
     learner = Learner(run, settings, learning, accelerator, backbone, backbone.transformer, optimizer, mean, journal)
-    if score and step == 0:  # what it has to surpass
-        _try(learner, held_out, step, score)
     backbone.transformer = accelerator.prepare(backbone.transformer)
     due = False
     began = time.perf_counter()
     try:
+        if score and step == 0:  # what it has to surpass
+            _try(learner, held_out, step, score)
+            began = time.perf_counter()
         rank, world = accelerator.process_index, accelerator.num_processes
         for batch in batches(split, settings.data, settings.seed, state, rank, world):
             if step >= learning.steps:

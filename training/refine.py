@@ -34,9 +34,9 @@ def refine(
 ) -> Pixels:
     """Return the draft (H, W, 3) refined; beyond the feather of the mask (H, W) it is the draft pixel by pixel.
 
-    Without a mask, or with an empty one, the whole picture is refined. What the backbone sees is cut as `data` says
-    that it was in training; one that was trained `blind` does not see the reference. The same arguments give the same
-    picture.
+    Without a mask, or with an empty one, the whole picture is refined. What the backbone sees is a crop round the mask,
+    of the size that `data` says, beside the reference as it says; one that was trained `blind` does not see that. The
+    same arguments give the same picture.
     """
     height, width = draft.shape[:2]
     size = bucket(width, height, data.size)

@@ -61,7 +61,7 @@ def trunk(
     backbone: Backbone, shown: Shown, levels: Tensor, window: range, keys: Sequence[str], seed: int, step: int
 ) -> Tensor:
     """Return where prompts (B) are when the window begins, (B, C, h, w), by certain steps from noise of their own."""
-    noise = [stream(seed, "noise", step, key).standard_normal(shown.draft.shape[1:], np.float32) for key in keys]
+    noise = [stream(seed, "trunk", step, key).standard_normal(shown.draft.shape[1:], np.float32) for key in keys]
     return _walk(backbone, shown, torch.from_numpy(np.stack(noise)).to(shown.draft.device), levels[: window.start + 1])
 
 

@@ -1,7 +1,8 @@
 """Sampling with chance: one step from a noise level to the next lower one, as a Gaussian whose density is known.
 
 An Euler step along the velocity is certain; what a policy may learn from is how likely it was to do what it did. Both
-steps here add noise of their own and keep the marginals of the certain way. Computed in float32.
+steps here add noise of their own and keep the marginals of the certain way, but that Flow-GRPO's, where it is the last
+one, leaves noise in the picture. Computed in float32.
 """
 
 import math

@@ -55,7 +55,9 @@ def validate(refine: Refiner, settings: Training, held_out: Split, score: Score 
     wanted = min(settings.validation.samples, held_out.samples)
     data = settings.data.model_copy(update={"batch": min(settings.validation.batch, wanted)})
     middle = sum(data.margin) / 2
-    data = data.model_copy(update={"margin": (middle, middle), "jitter": False, "workers": min(1, data.workers)})
+    data = data.model_copy(
+        update={"margin": (middle, middle), "jitter": False, "keep": 0, "workers": min(1, data.workers)}
+    )
     samples: list[Tried] = []
     for batch in once(held_out, data, CHANCE):
         samples += islice(_tried(refine, batch, score), wanted - len(samples))

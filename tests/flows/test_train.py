@@ -47,6 +47,10 @@ def test_a_refiner_is_fine_tuned_then_sharpened(
     assert (told["backbone"], told["settings"]["grpo"]["steps"], told["settings"]["data"]["batch"]) == ("tiny", 2, 2)
     assert told["settings"]["tiny"]["width"] == 32  # the checkpoint's own
     assert [line["step"] for line in read_metrics(Path(grpo))] == [1, 2]
+    # what SFT does not go by makes no other run of it
+    assert run(monkeypatch, small, "sft", "--out", sft, settings=(*SMALL, "grpo.rate=0.5", "reward.least=32")) == 0
+    assert run(monkeypatch, small, "sft", "--out", sft, settings=(*SMALL, "sft.rate=0.5")) == 2
+    assert "begun with another sft.rate" in capsys.readouterr().err
     # again it has nothing to do; from what was sharpened, it is another run
     assert run(monkeypatch, small, "grpo", "--from", start, "--out", grpo, settings=SHORT) == 0
     assert run(monkeypatch, small, "grpo", "--from", f"{grpo}/checkpoints/000002", "--out", grpo, settings=SHORT) != 0

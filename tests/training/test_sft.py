@@ -29,7 +29,7 @@ from training.seeds import seeded
 from training.sft import losses, train
 
 SMALL = [
-    "data.size=64", "data.crop=whole", "data.batch=4", "data.reference=whole", "data.workers=0", "tiny.width=32",
+    "data.size=64", "data.crop=whole", "data.jitter=false", "data.batch=4", "data.reference=whole", "data.workers=0", "tiny.width=32",
     "tiny.depth=1", "tiny.heads=2", "sft.steps=4", "sft.at_once=4", "sft.warmup=2", "validation.every=4",
     "validation.samples=3", "checkpoints.every=2", "refine.steps=2",
 ]  # fmt: skip
