@@ -29,9 +29,9 @@ from training.seeds import seeded
 from training.sft import losses, train
 
 SMALL = [
-    "data.size=64", "data.crop=whole", "data.jitter=false", "data.batch=4", "data.reference=whole", "data.workers=0", "tiny.width=32",
-    "tiny.depth=1", "tiny.heads=2", "sft.steps=4", "sft.at_once=4", "sft.warmup=2", "validation.every=4",
-    "validation.samples=3", "checkpoints.every=2", "refine.steps=2",
+    "data.size=64", "data.crop=whole", "data.jitter=false", "data.batch=4", "data.reference=whole", "data.workers=0",
+    "tiny.width=32", "tiny.depth=1", "tiny.heads=2", "sft.steps=4", "sft.at_once=4", "sft.warmup=2",
+    "validation.every=4", "validation.samples=3", "checkpoints.every=2", "refine.steps=2",
 ]  # fmt: skip
 
 
@@ -116,7 +116,8 @@ def test_latents_from_disk_are_those_of_the_encoder(split: Split, tmp_path: Path
     told = settings("sft.cache=true", "sft.steps=12")
     trained(tmp_path / "run", split, told)
     trained(tmp_path / "plain", split, settings("sft.steps=12"))
-    assert losses_of(tmp_path / "run") == losses_of(tmp_path / "plain")
+    # but for how their numbers lie in memory, and in what order they are summed
+    assert losses_of(tmp_path / "run") == pytest.approx(losses_of(tmp_path / "plain"), rel=1e-5)
     backbone = open_backbone("tiny", told)
     asked: list[int] = []
     backbone.encode = lambda pictures: asked.append(len(pictures))  # type: ignore[assignment, return-value]
