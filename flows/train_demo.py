@@ -13,6 +13,7 @@ from benchmark.refiners import Comparison, compared, pasted, read_run, write_com
 from schemas.errors import TrainingError
 from schemas.training import Training, load_training
 from tasks import catalog
+from tasks.engines.load import one_thread_each
 from tasks.lake import Lake
 from training.dataset import open_split
 from training.likeness import open_likeness
@@ -37,6 +38,7 @@ def train_and_compare(
     `sft` and `grpo` are settings, as `key=value`. Each run is a process of one thread, `at_once` of them at a time; one
     that was begun before goes on. Raises TrainingError where one fails.
     """
+    one_thread_each()
     settings = load_training([*sft, *grpo], "tiny")  # wrong ones are told before any work
     chains: list[Callable[[], None]] = []
     for seed in range(seeds):
