@@ -28,7 +28,7 @@ AFRESH = (
     "guards",
     "validation",
     "checkpoints",
-)  # of the settings of the checkpoint that GRPO begins with
+)  # not as the checkpoint that GRPO begins with has them
 
 
 def train_sft(

@@ -15,6 +15,7 @@ from schemas.training import Training, load_training
 from tasks import catalog
 from tasks.engines.load import one_thread_each
 from tasks.lake import Lake
+from training import kept
 from training.dataset import open_split
 from training.likeness import open_likeness
 from training.places import look_up
@@ -72,8 +73,9 @@ def _pasted(lake: Path, version: str, runs: Path, settings: Training) -> list[Ma
 
 def _refiner(lake: Path, version: str, runs: Path, seed: int, sft: Sequence[str], grpo: Sequence[str]) -> None:
     _sft(lake, version, runs / f"sft-{seed}", seed, sft)
-    newest = max((runs / f"sft-{seed}" / "checkpoints").iterdir())
-    _run(["grpo", "--from", str(newest)], lake, version, runs / f"grpo-{seed}", seed, grpo)
+    found = kept.newest(runs / f"sft-{seed}")
+    assert found is not None  # a run that has ended has one
+    _run(["grpo", "--from", str(found.folder)], lake, version, runs / f"grpo-{seed}", seed, grpo)
 
 
 def _sft(lake: Path, version: str, run: Path, seed: int, assignments: Sequence[str]) -> None:

@@ -94,8 +94,7 @@ def _gradients(
     figures |= _told(learner, likeness, told)
     spread = None
     if grpo.spread == "batch":
-        sound = torch.where(torch.isfinite(told), told, told.new_tensor(float("nan")))
-        spread = torch.stack([one[torch.isfinite(one)].std(correction=0) for one in sound])
+        spread = torch.stack([one[torch.isfinite(one)].std(correction=0) for one in told])
     weights = torch.tensor(settings.reward.weights, device=device)
     advantage, learnt = advantages(found, weights, spread)
     kept = int(accelerator.gather(learnt.sum()[None]).sum())

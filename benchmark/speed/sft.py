@@ -85,7 +85,7 @@ def _bare(kept: list[Batch], settings: Training) -> float:
         start = time.perf_counter() if step == 1 else start
         for group in optimizer.param_groups:
             group["lr"] = scheduled(settings.sft, step)
-        losses(backbone, settings, batch, step).mean().backward()  # type: ignore[no-untyped-call]
+        losses(backbone, settings, batch, step).mean().backward()  # type: ignore[no-untyped-call]  # torch's own
         torch.nn.utils.clip_grad_norm_(weights, settings.sft.clip)
         optimizer.step()
         optimizer.zero_grad()

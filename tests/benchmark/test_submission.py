@@ -33,7 +33,7 @@ def test_a_faultless_one_is_taken_as_it_is(bench: Frozen, outputs: Path, tmp_pat
     assert (model.about["model"], model.about["how"]) == ("ours", "by hand")
     key = bench.keys[1]  # a WebP without loss
     (answer,) = model.answer([bench.case(key).problem])
-    assert np.array_equal(answer, bench.case(key).problem.input)  # type: ignore[arg-type]
+    assert np.array_equal(answer, bench.case(key).problem.input)  # type: ignore[arg-type]  # an answer may be a refusal; this is none
 
 
 def test_each_fault_is_named_with_its_file(bench: Frozen, outputs: Path) -> None:

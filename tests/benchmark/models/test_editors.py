@@ -52,12 +52,12 @@ def test_a_pipeline_is_shown_both_pictures_and_pasted_back(
     model = open_model(f"pipeline:{make(tmp_path)}", options)
     (first,), (again,) = model.answer([problem]), model.answer([problem])
     assert unlike(first, problem) == (True, False)
-    assert np.array_equal(first, again)  # type: ignore[arg-type]
+    assert np.array_equal(first, again)  # type: ignore[arg-type]  # an answer may be a refusal; these are none
     assert str(model.about["how"]).startswith("crop, edit, paste back")
     assert ("side by side" in model.about["how"]) == (make is flux_kontext)
     other = Problem(**{**vars(problem), "reference": 255 - problem.reference})
     (unlike_reference,) = model.answer([other])
-    assert not np.array_equal(first, unlike_reference)  # type: ignore[arg-type]
+    assert not np.array_equal(first, unlike_reference)  # type: ignore[arg-type]  # an answer may be a refusal; these are none
 
 
 def test_a_whole_picture_may_be_taken_as_it_is(tmp_path: Path, problem: Problem) -> None:
@@ -95,7 +95,7 @@ def test_a_checkpoint_refines_as_the_command_does(tmp_path: Path, problem: Probl
     settings = load_training(SMALL)
     torch.manual_seed(0)
     backbone = open_backbone("tiny", settings)
-    torch.nn.init.normal_(backbone.transformer.head.weight, std=0.1)  # type: ignore[union-attr, arg-type]
+    torch.nn.init.normal_(backbone.transformer.head.weight, std=0.1)  # type: ignore[union-attr, arg-type]  # tiny's own layer
     save_weights(tmp_path / "run", backbone, settings)
     model = open_model(f"refiner:{tmp_path / 'run'}", ["refine.steps=1"])
     assert model.about["settings"]["steps"] == 1
@@ -113,7 +113,7 @@ def test_the_blind_restorer_smooths_noise_and_sees_no_reference(problem: Problem
     (answer,) = model.answer([grainy])
     (other,) = model.answer([Problem(**{**vars(grainy), "reference": 255 - target})])
     assert unlike(answer, grainy) == (True, False)
-    assert np.array_equal(answer, other)  # type: ignore[arg-type]
+    assert np.array_equal(answer, other)  # type: ignore[arg-type]  # an answer may be a refusal; these are none
     assert np.asarray(answer)[small].std() < grainy.input[small].std()
 
 
