@@ -17,10 +17,9 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from schemas.ids import stream
+from benchmark.compare import Estimate, estimate
 from tasks.engines.change import paste_back
 from training.dataset import Batch
 
@@ -28,7 +27,6 @@ FIGURES = {  # what is compared, and how it is called
     "psnr": "masked PSNR, dB", "likeness": "likeness", "background": "PSNR outside the mask, dB", "reward": "reward",
 }  # fmt: skip
 BESIDE = (("sft", "input"), ("sft", "blind"), ("sft", "paste"), ("grpo", "sft"))  # what each should surpass
-RESAMPLED = 10_000  # times that products are drawn with replacement
 RING = 6  # px about the mask, whose colours the pasted reference takes on
 FEATHER = 2  # px
 
@@ -37,24 +35,12 @@ Values = Mapping[str, Mapping[str, float]]  # by product: its mean of each figur
 
 
 @dataclass(frozen=True)
-class Interval:
-    """A mean over products, and the bounds of 95% of its resamplings."""
-
-    mean: float
-    low: float
-    high: float
-
-    def __str__(self) -> str:
-        return f"{self.mean:.3f} ({self.low:.3f} to {self.high:.3f})"
-
-
-@dataclass(frozen=True)
 class Comparison:
     """How refiners compare: figures of each, and how much better one is than another, by name and figure."""
 
     products: int
-    each: Mapping[str, Mapping[str, Interval]]
-    better: Mapping[str, Mapping[str, Interval]]
+    each: Mapping[str, Mapping[str, Estimate]]
+    better: Mapping[str, Mapping[str, Estimate]]
 
 
 def compared(lines: Mapping[str, Sequence[Line]], products: Mapping[str, str]) -> Comparison:
@@ -91,23 +77,21 @@ def by_product(lines: Sequence[Line], products: Mapping[str, str]) -> Values:
     }
 
 
-def interval(values: Values, figure: str, less: Values | None = None) -> Interval | None:
-    """Return the mean of a figure over products, or of what it is more than in `less`; None where it is not known.
-
-    Between the bounds lie 95% of the means of as many products, drawn from them with replacement (the percentile
-    bootstrap); drawn the same each time.
-    """
-    pairs = [
-        figures[figure] - (less[product][figure] if less else 0)
+def interval(values: Values, figure: str, less: Values | None = None) -> Estimate | None:
+    """Return the mean of a figure over products, or of what it is more than in `less`; None where it is not known."""
+    apart = {
+        product: figures[figure] - (less[product][figure] if less else 0)
         for product, figures in values.items()
         if figure in figures and (less is None or figure in less.get(product, {}))
-    ]
-    if not pairs:
-        return None
-    each: NDArray[np.float64] = np.array(pairs)
-    drawn = stream(0, "bootstrap", figure).integers(len(each), size=(RESAMPLED, len(each)))
-    low, high = np.percentile(each[drawn].mean(axis=1), [2.5, 97.5])
-    return Interval(float(each.mean()), float(low), float(high))
+    }
+    return estimate(np.array(list(apart.values())), list(apart)) if apart else None
+
+
+def told(one: Estimate | None) -> str:
+    """Return a mean and the bounds of 95% in words; of one product there are no bounds."""
+    if one is None or one.mean is None:
+        return ""
+    return f"{one.mean:.3f}" + ("" if one.low is None else f" ({one.low:.3f} to {one.high:.3f})")
 
 
 def pasted(batch: Batch) -> Tensor:
@@ -162,11 +146,11 @@ def _inputs(values: Values) -> Values:
     }
 
 
-def _table(rows: Mapping[str, Mapping[str, Interval]]) -> str:
+def _table(rows: Mapping[str, Mapping[str, Estimate]]) -> str:
     head = "".join(f"<th>{html.escape(FIGURES[figure])}</th>" for figure in FIGURES)
     body = "".join(
         f"<tr><th>{html.escape(name)}</th>"
-        + "".join(f"<td>{found.get(figure, '')}</td>" for figure in FIGURES)
+        + "".join(f"<td>{told(found.get(figure))}</td>" for figure in FIGURES)
         + "</tr>"
         for name, found in rows.items()
     )
@@ -186,8 +170,10 @@ def _plot(comparison: Comparison) -> bytes:
         axes = figure.add_subplot(1, len(FIGURES), at + 1)
         rows = [(who, found[name]) for who, found in comparison.each.items() if name in found]
         for row, (_, one) in enumerate(rows):
-            axes.plot([one.low, one.high], [row, row], color="#1f5fa8")
-            axes.plot(one.mean, row, "o", color="#1f5fa8")
+            if one.mean is not None:
+                axes.plot(one.mean, row, "o", color="#1f5fa8")
+            if one.low is not None and one.high is not None:
+                axes.plot([one.low, one.high], [row, row], color="#1f5fa8")
         axes.set(title=title, yticks=range(len(rows)), yticklabels=[who for who, _ in rows])
     drawn = io.BytesIO()
     figure.savefig(drawn, format="png", dpi=110)

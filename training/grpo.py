@@ -138,12 +138,11 @@ def _sampled(
     with ThreadPoolExecutor(1) as judge:
         for rows in torch.split(torch.arange(prompts * group), grpo.at_once):
             of = rows // group
-            here = shown.rows(of)
             names = [f"{batch.keys[int(prompt)]} {int(row) % group}" for prompt, row in zip(of, rows, strict=True)]
             with learner.accelerator.autocast():
-                rollout = branch(backbone, here, grpo, levels, window, x[of], names, settings.seed, step)
+                rollout = branch(backbone, shown, of, grpo, levels, window, x[of], names, settings.seed, step)
             with learner.accelerator.autocast():  # anew: it remembers what it has cast of the weights before
-                frozen = _frozen_means(learner, here, rollout, began_as)
+                frozen = _frozen_means(learner, shown, of, rollout, began_as)
             parts.append(_Part(rows, rollout, frozen))
             judged.append(judge.submit(_judge, learner, likeness, rollout.latents, truth[of], mask[of]))
         try:
@@ -167,14 +166,16 @@ def _judge(learner: Learner, likeness: Likeness, latents: Tensor, truth: Tensor,
 
 
 def _frozen_means(
-    learner: Learner, shown: Shown, rollout: Rollout, began_as: dict[str, Tensor] | None
+    learner: Learner, shown: Shown, of: Tensor, rollout: Rollout, began_as: dict[str, Tensor] | None
 ) -> tuple[Tensor, ...]:
     """Return the means of the steps taken as the policy that the run began with would have had them."""
     if began_as is None:
         return ()
     grpo = learner.settings.grpo
     with torch.no_grad(), lent(learner.transformer, began_as):
-        return tuple(step_of(learner.backbone, shown, grpo, t.x, t.now, t.next).mean for t in rollout.taken)
+        return tuple(
+            step_of(learner.backbone, shown, of, grpo, t.x, t.now, t.next, t.parting).mean for t in rollout.taken
+        )
 
 
 def _update(
@@ -192,7 +193,8 @@ def _update(
         rows = part.rows.to(advantage.device)
         taken = _sound(part.rollout.taken[number], learnt[rows])
         with accelerator.autocast(), in_turn(learner, at + 1 == len(jobs)):
-            step = step_of(learner.backbone, shown.rows(part.rows // grpo.group), grpo, taken.x, taken.now, taken.next)
+            of = part.rows // grpo.group
+            step = step_of(learner.backbone, shown, of, grpo, taken.x, taken.now, taken.next, taken.parting)
             ratio = _ratio(grpo, taken, step)
             other = part.frozen[number].where(_wide(learnt[rows]), step.mean) if part.frozen else taken.mean
             apart = divergence(step.mean, other, taken.std)

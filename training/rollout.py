@@ -23,9 +23,11 @@ from training.shown import Shown
 class Taken:
     """A stochastic step that N samples took: from `x` at level `now` to `reached` at `next`, (N, C, h, w) float32.
 
-    `log_prob` (N,) of it, and its `mean`, are those of the policy that took it.
+    `parting`: the first of its window, where all samples of a prompt stand at one place. `log_prob` (N,) of it, and its
+    `mean`, are those of the policy that took it.
     """
 
+    parting: bool
     now: float
     next: float
     x: Tensor
@@ -50,9 +52,21 @@ def draw_window(grpo: Grpo, seed: int, step: int) -> range:
     return range(start, start + grpo.window)
 
 
-def step_of(backbone: Backbone, shown: Shown, grpo: Grpo, x: Tensor, now: float, next: float) -> Step:
-    """Return the Gaussian of a stochastic step from `x` (N, C, h, w), as the backbone takes it now."""
-    velocity = shown.velocity(backbone, x.to(shown.draft.dtype), x.new_full((len(x),), now))
+def step_of(
+    backbone: Backbone, shown: Shown, of: Tensor, grpo: Grpo, x: Tensor, now: float, next: float, parting: bool
+) -> Step:
+    """Return the Gaussian of a stochastic step from `x` (N, C, h, w), as the backbone takes it now.
+
+    `of` (N,) names each sample's row in `shown`, in rising order. Where samples are `parting`, the backbone is asked
+    once for all that stand at one place: in a window of one step, a group costs what one sample does.
+    """
+    if parting:
+        first = torch.ones_like(of, dtype=torch.bool)  # of its prompt's samples
+        first[1:] = of[1:] != of[:-1]
+        step = step_of(backbone, shown, of[first], grpo, x[first.to(x.device)], now, next, False)
+        return Step(step.mean[(first.cumsum(0) - 1).to(x.device)], step.std)
+    here = shown.rows(of)
+    velocity = here.velocity(backbone, x.to(here.draft.dtype), x.new_full((len(x),), now))
     return STEPS[grpo.sde](x, velocity, now, next, grpo.noise)
 
 
@@ -67,19 +81,22 @@ def trunk(
 
 @torch.no_grad()
 def branch(
-    backbone: Backbone, shown: Shown, grpo: Grpo, levels: Tensor, window: range, x: Tensor, names: Sequence[str],
-    seed: int, step: int,
+    backbone: Backbone, shown: Shown, of: Tensor, grpo: Grpo, levels: Tensor, window: range, x: Tensor,
+    names: Sequence[str], seed: int, step: int,
 ) -> Rollout:  # fmt: skip
-    """Return N samples that part from `x` (N, C, h, w), where the window begins; chance is keyed by their names."""
+    """Return N samples `of` rows of `shown` that part from `x` (N, C, h, w), where the window begins.
+
+    Chance is keyed by their names.
+    """
     taken = []
     for number, (now, next) in enumerate(pairwise(levels[window.start : window.stop + 1].tolist())):
-        gaussian = step_of(backbone, shown, grpo, x, now, next)
+        gaussian = step_of(backbone, shown, of, grpo, x, now, next, number == 0)
         drawn = [stream(seed, "sde", step, number, name).standard_normal(x.shape[1:], np.float32) for name in names]
         reached = gaussian.mean + gaussian.std * torch.from_numpy(np.stack(drawn)).to(x.device)
         likely = log_prob(grpo.sde, gaussian, reached)
-        taken.append(Taken(now, next, x, reached, likely, gaussian.mean, gaussian.std))
+        taken.append(Taken(number == 0, now, next, x, reached, likely, gaussian.mean, gaussian.std))
         x = reached
-    latents = _walk(backbone, shown, x, levels[window.stop :])
+    latents = _walk(backbone, shown.rows(of), x, levels[window.stop :])
     return Rollout(latents.to(shown.draft.dtype), tuple(taken))
 
 

@@ -85,7 +85,7 @@ def demo(
 
     Example: `omnirefiner train demo PHOTOS --out train-demo`
     """
-    from benchmark.refiners import FIGURES
+    from benchmark.refiners import FIGURES, told
     from flows.commands.build import build
     from flows.commands.demo import render
     from flows.train_demo import BUILT, train_and_compare
@@ -101,7 +101,7 @@ def demo(
         lake, "demo", folder / "runs", seeds, at_once, sft_assignments or (), grpo_assignments or ()
     )
     for title, rows in (("held out", found.each), ("better by", found.better)):
-        print_table(title, [{"": name, **{figure: str(row.get(figure, "")) for figure in FIGURES}}
+        print_table(title, [{"": name, **{figure: told(row.get(figure)) for figure in FIGURES}}
                             for name, row in rows.items()])  # fmt: skip
     print(f"{found.products} products; open {folder / 'runs' / 'comparison.html'}")
 

@@ -4,8 +4,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
 from benchmark.refiners import by_product, compared, interval, pasted, write_comparison
 from training.dataset import Batch, State
@@ -39,17 +37,6 @@ def test_what_is_better_is_told_product_by_product() -> None:
     assert (gain.low, gain.mean, gain.high) == pytest.approx((1, 1, 1))  # however far products lie apart
     assert "sft - paste" not in found.better
     assert "background" not in found.each["sft"]
-
-
-@given(st.lists(st.floats(-50, 50), min_size=2, max_size=12), st.floats(-10, 10))
-def test_an_interval_holds_its_mean_and_moves_with_it(values: list[float], shift: float) -> None:
-    plain, moved = (
-        interval({str(at): {"psnr": value + by} for at, value in enumerate(values)}, "psnr") for by in (0, shift)
-    )
-    assert plain is not None
-    assert moved is not None
-    assert plain.low - 1e-9 <= plain.mean <= plain.high + 1e-9
-    assert moved.low == pytest.approx(plain.low + shift, abs=1e-6)
 
 
 def test_a_paste_is_the_reference_within_the_mask_in_the_drafts_light() -> None:
