@@ -23,12 +23,19 @@ from training.rewards import score
 from training.validate import validate
 
 HELD_OUT = "validation"
-BUILT = (  # most products to learn from, a third to be tried on; edits that show at the size that `tiny` sees
-    "splits.train=0.65", "splits.validation=0.35", "splits.benchmark=0.0", "instruct.edits_per_pair=8",
-    "edit.strength=[0.9,1.0]",
-)  # fmt: skip
+RENDERED = 40  # products, where there are no photos
+UNSEEN = 1  # seed of the rendering: other products than settings were tried on
 BLIND = ("blind=true", "data.reference=whole")
 BY = "OMP_NUM_THREADS"  # processes that share a machine
+
+
+def built(rendered: bool) -> list[str]:
+    """Return the settings of the lake: a third of its products to be tried on, edits that show at `tiny`'s size."""
+    per_pair = 1 if rendered else 8  # edits: photos are of few products, rendered are as many as one likes
+    return [
+        "splits.train=0.65", "splits.validation=0.35", "splits.benchmark=0.0", f"instruct.edits_per_pair={per_pair}",
+        "edit.strength=[0.9,1.0]",
+    ]  # fmt: skip
 
 
 def train_and_compare(
@@ -41,6 +48,8 @@ def train_and_compare(
     """
     one_thread_each()
     settings = load_training([*sft, *grpo], "tiny")  # wrong ones are told before any work
+    for group in ("train", HELD_OUT):
+        look_up(open_split(str(lake), version, group), runs / "places", at_once)
     chains: list[Callable[[], None]] = []
     for seed in range(seeds):
         chains += [

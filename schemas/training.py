@@ -136,6 +136,8 @@ class Grpo(Learning):
     window: Annotated[int, Field(ge=1)] = 4  # steps that are stochastic, and learnt; Qwen's recipe
     within: tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=1)]] = (0, 5)
     # first step and the one after the last that the window, drawn anew for each batch, may hold; Qwen's recipe
+    varied: Literal["all", "mask"] = "all"  # where steps are stochastic: everywhere, or within the mask alone
+    credit: Literal["sample", "patch"] = "sample"  # what a reward is laid to: all of a sample, or patch by patch
     spread: Literal["group", "batch"] = "batch"  # whose standard deviation rewards are divided by; Qwen's recipe
     ratio: Literal["plain", "guarded"] = "plain"  # of new to old probability: as it is, or GRPO-Guard's
     ratio_clip: Annotated[float, Field(gt=0, lt=1)] = 1e-4  # Qwen's recipe; GRPO-Guard: 2e-6
@@ -248,8 +250,9 @@ STARTS: dict[str, dict[str, Any]] = {
         "sft": {"steps": 400, "at_once": 16, "rate": 2e-3, "decay": "cosine", "warmup": 50, "weight_decay": 0.1,
                 "lora": 0, "loss": "latent", "relative": 0.004, "precision": "no", "checkpointing": False,
                 "sigma_mean": 1.0, "sigma_shift": 3.0, "ema": 0.99},
-        "grpo": {"steps": 100, "at_once": 32, "rate": 3e-5, "prompts": 4, "group": 8, "sampler": 4, "window": 1,
-                 "within": [3, 4], "noise": 0.15, "precision": "no", "checkpointing": False},
+        "grpo": {"steps": 40, "at_once": 128, "rate": 3e-5, "prompts": 8, "group": 16, "sampler": 4, "window": 1,
+                 "within": [3, 4], "noise": 0.1, "varied": "mask", "credit": "patch", "spread": "group",
+                 "kl": "frozen", "precision": "no", "checkpointing": False},
         "reward": {"likeness": "embedder"},
         "validation": {"samples": 96},
         "checkpoints": {"every": 25},

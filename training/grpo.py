@@ -17,10 +17,12 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
 
 from schemas.errors import ProjectError, TrainingError
 from schemas.training import Grpo, Training
 from training.backbones import Backbone
+from training.credit import credit, over
 from training.dataset import Batch, Split
 from training.flow import schedule
 from training.guards import NAMES as GUARDED
@@ -30,11 +32,11 @@ from training.likeness import Likeness
 from training.loop import Advance, Done, Figures, Learner, in_turn, learn, learning_weights
 from training.mean import learning_of, lent
 from training.policy import advantages, clipped, divergence, guarded_ratio, plain_ratio
-from training.rewards import rewards, score, total
-from training.rollout import Rollout, Taken, branch, draw_window, step_of, trunk
+from training.rewards import Patches, by_patch, patches_of, score, total, weighed
+from training.rollout import Prompts, Rollout, Taken, branch, draw_window, step_of, trunk
 from training.sde import Step, log_prob
 from training.sheets import draw_groups
-from training.shown import Shown, pictures, show
+from training.shown import pictures, show
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,23 @@ class _Part:
     rows: Tensor
     rollout: Rollout
     frozen: tuple[Tensor, ...]
+
+
+@dataclass(frozen=True)
+class _Lesson:
+    """What a batch teaches: advantages of each prompt's P patches and G samples (B, P, G), and see `Credit`.
+
+    `shares` (B, P) are 0 for patches that tell nothing.
+    """
+
+    advantage: Tensor
+    cells: Tensor
+    shares: Tensor
+
+    @property
+    def learnt(self) -> Tensor:
+        """Which prompts are learnt from, bool (B,)."""
+        return (self.shares > 0).any(dim=1)
 
 
 def train(
@@ -88,63 +107,77 @@ def _gradients(
     input, truth, reference = (pictures(one, device) for one in (batch.input, batch.target, batch.reference))
     shown = show(learner.backbone, settings.blind, batch.instructions, input, reference)
     mask = batch.mask.to(device)
-    parts, samples, found = _sampled(learner, batch, step, shown, truth, mask, likeness, began_as)
+    patched = patches_of(mask, settings.reward)
+    answers = credit(grpo, patched, mask, *shown.draft.shape[2:])
+    prompts = Prompts(shown, answers.varied)
+    parts, samples, found = _sampled(learner, batch, step, prompts, truth, mask, patched, likeness, began_as)
     sampled = time.perf_counter()
-    told = accelerator.gather(found.transpose(0, 1).contiguous()).transpose(0, 1)  # (2, all B, G)
+    summed = (found * answers.shares[..., None]).sum(dim=2)  # (2, B, G)
+    told = accelerator.gather(summed.transpose(0, 1).contiguous()).transpose(0, 1)  # (2, all B, G)
     figures |= _told(learner, likeness, told)
     spread = None
     if grpo.spread == "batch":
         spread = torch.stack([one[torch.isfinite(one)].std(correction=0) for one in told])
     weights = torch.tensor(settings.reward.weights, device=device)
-    advantage, learnt = advantages(found, weights, spread)
-    kept = int(accelerator.gather(learnt.sum()[None]).sum())
+    advantage, learnt = advantages(found.flatten(1, 2), weights, spread)  # each patch is a group: (B P, G), (B P)
+    lesson = _Lesson(advantage.view(*found.shape[1:]), answers.cells, answers.shares * learnt.view(*found.shape[1:3]))
+    kept = int(accelerator.gather(lesson.learnt.sum()[None]).sum())
     figures |= {"groups": float(kept), "dropped": float(told.shape[1] - kept)}
     watched = accelerator.gather(watch(samples, truth, reference, mask, learner.backbone.multiple)[None])
     means = zip(GUARDED, watched.nanmean(dim=0).tolist(), strict=True)
     figures |= {f"guard_{name}": value for name, value in means if isfinite(value)}
     figures["sampling"] = sampled - began
     if learner.journal and (step + 1 in (1, grpo.steps) or (step + 1) % settings.validation.every == 0):
-        sheet = draw_groups(input, reference, samples, truth, total(settings.reward, found), settings.validation.shown)
+        sheet = draw_groups(input, reference, samples, truth, total(settings.reward, summed), settings.validation.shown)
         learner.journal.grouped(step + 1, sheet)
     _refuse_broken(learner, figures["broken"])
     if not kept:
         return
     for _ in range(grpo.updates):
-        loss, said = _update(learner, shown, parts, advantage.flatten(), learnt.repeat_interleave(grpo.group), kept)
+        loss, said = _update(learner, prompts, parts, lesson, kept)
         figures |= said
         yield loss
 
 
 def _sampled(
-    learner: Learner, batch: Batch, step: int, shown: Shown, truth: Tensor, mask: Tensor, likeness: Likeness,
-    began_as: dict[str, Tensor] | None,
+    learner: Learner, batch: Batch, step: int, prompts: Prompts, truth: Tensor, mask: Tensor, patched: list[Patches],
+    likeness: Likeness, began_as: dict[str, Tensor] | None,
 ) -> tuple[list[_Part], Tensor, Tensor]:  # fmt: skip
-    """Return a batch's samples in parts, as pictures (B, G, 3, H, W), and their rewards (2, B, G).
+    """Return a batch's samples in parts, as pictures (B, G, 3, H, W), and their rewards patch by patch (2, B, P, G).
 
     While one part is sampled, the one before is decoded and rewarded in a thread.
     """
     settings, grpo, backbone = learner.settings, learner.settings.grpo, learner.backbone
     levels = schedule(grpo.sampler, settings.refine.shift)
     window = draw_window(grpo, settings.seed, step)
-    prompts, group = len(batch.keys), grpo.group
+    keys, count, group = batch.keys, len(batch.keys), grpo.group
     with learner.accelerator.autocast():
         ends = [
-            trunk(backbone, shown.rows(rows), levels, window, [batch.keys[row] for row in rows], settings.seed, step)
-            for rows in torch.split(torch.arange(prompts), grpo.at_once)
+            trunk(
+                backbone,
+                prompts.shown.rows(rows),
+                levels,
+                window,
+                [keys[row] for row in rows],
+                settings.seed,
+                step,
+            )
+            for rows in torch.split(torch.arange(count), grpo.at_once)
         ]
     x = torch.cat(ends)
     parts: list[_Part] = []
-    judged: list[Future[tuple[Tensor, Tensor]]] = []
+    judged: list[Future[tuple[Tensor, list[Tensor]]]] = []
     with ThreadPoolExecutor(1) as judge:
-        for rows in torch.split(torch.arange(prompts * group), grpo.at_once):
+        for rows in torch.split(torch.arange(count * group), grpo.at_once):
             of = rows // group
-            names = [f"{batch.keys[int(prompt)]} {int(row) % group}" for prompt, row in zip(of, rows, strict=True)]
+            names = [f"{keys[int(prompt)]} {int(row) % group}" for prompt, row in zip(of, rows, strict=True)]
             with learner.accelerator.autocast():
-                rollout = branch(backbone, shown, of, grpo, levels, window, x[of], names, settings.seed, step)
+                rollout = branch(backbone, prompts, of, grpo, levels, window, x[of], names, settings.seed, step)
             with learner.accelerator.autocast():  # anew: it remembers what it has cast of the weights before
-                frozen = _frozen_means(learner, shown, of, rollout, began_as)
+                frozen = _frozen_means(learner, prompts, of, rollout, began_as)
             parts.append(_Part(rows, rollout, frozen))
-            judged.append(judge.submit(_judge, learner, likeness, rollout.latents, truth[of], mask[of]))
+            here = [patched[int(prompt)] for prompt in of]
+            judged.append(judge.submit(_judge, learner, likeness, rollout.latents, truth[of], mask[of], here))
         try:
             done = [one.result() for one in judged]
         except (ProjectError, torch.OutOfMemoryError):
@@ -156,17 +189,25 @@ def _sampled(
                 "start the same run again: it goes on from its last checkpoint"
             ) from error
     samples = torch.cat([pictures for pictures, _ in done])
-    found = torch.cat([each for _, each in done], dim=1)  # (2, B G)
-    return parts, samples.view(prompts, group, *samples.shape[1:]), found.view(len(found), prompts, group)
+    most = max(each.shape[1] for _, rewards in done for each in rewards)
+    padded = [F.pad(each, (0, 0, 0, most - each.shape[1])) for _, rewards in done for each in rewards]  # (2, P, 1) each
+    found = torch.cat(padded, dim=2).view(2, most, count, group)
+    return parts, samples.view(count, group, *samples.shape[1:]), found.transpose(1, 2)
 
 
-def _judge(learner: Learner, likeness: Likeness, latents: Tensor, truth: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+def _judge(
+    learner: Learner, likeness: Likeness, latents: Tensor, truth: Tensor, mask: Tensor, patched: list[Patches]
+) -> tuple[Tensor, list[Tensor]]:
+    """Return samples as pictures, and each one's rewards (2, P, 1): of its patches, or of all of it."""
     samples = learner.backbone.decode(latents)
-    return samples, rewards(likeness, learner.settings.reward, samples[:, None], truth, mask)[:, :, 0]
+    each = by_patch(likeness, samples[:, None], truth, mask, patched)
+    if learner.settings.grpo.credit == "sample":
+        each = [weighed(*one)[:, None] for one in zip(each, patched, strict=True)]
+    return samples, each
 
 
 def _frozen_means(
-    learner: Learner, shown: Shown, of: Tensor, rollout: Rollout, began_as: dict[str, Tensor] | None
+    learner: Learner, prompts: Prompts, of: Tensor, rollout: Rollout, began_as: dict[str, Tensor] | None
 ) -> tuple[Tensor, ...]:
     """Return the means of the steps taken as the policy that the run began with would have had them."""
     if began_as is None:
@@ -174,39 +215,40 @@ def _frozen_means(
     grpo = learner.settings.grpo
     with torch.no_grad(), lent(learner.transformer, began_as):
         return tuple(
-            step_of(learner.backbone, shown, of, grpo, t.x, t.now, t.next, t.parting).mean for t in rollout.taken
+            step_of(learner.backbone, prompts, of, grpo, t.x, t.now, t.next, t.parting).mean for t in rollout.taken
         )
 
 
 def _update(
-    learner: Learner, shown: Shown, parts: list[_Part], advantage: Tensor, learnt: Tensor, kept: int
+    learner: Learner, prompts: Prompts, parts: list[_Part], lesson: _Lesson, kept: int
 ) -> tuple[float, Figures]:
     """Leave the gradient of one pass with the weights; return its loss and figures, over all processes.
 
-    `advantage`, `learnt` (B G). The loss is the mean over the samples of the `kept` groups, and the steps they took.
+    The loss is the mean over the samples of the `kept` groups, and the steps they took.
     """
     grpo, accelerator = learner.settings.grpo, learner.accelerator
     share = accelerator.num_processes / (kept * grpo.group * grpo.window)  # gradients are averaged over processes
-    sums = torch.zeros(4, device=advantage.device)
+    sums = torch.zeros(4, device=lesson.shares.device)
     jobs = [(part, number) for part in parts for number in range(grpo.window)]
     for at, (part, number) in enumerate(jobs):
-        rows = part.rows.to(advantage.device)
-        taken = _sound(part.rollout.taken[number], learnt[rows])
+        of, number_in = part.rows // grpo.group, part.rows % grpo.group
+        learnt, cells, shares = lesson.learnt[of], lesson.cells[of], lesson.shares[of]  # (N,), (N, P, h, w), (N, P)
+        taken = _sound(part.rollout.taken[number], learnt)
         with accelerator.autocast(), in_turn(learner, at + 1 == len(jobs)):
-            of = part.rows // grpo.group
-            step = step_of(learner.backbone, shown, of, grpo, taken.x, taken.now, taken.next, taken.parting)
-            ratio = _ratio(grpo, taken, step)
-            other = part.frozen[number].where(_wide(learnt[rows]), step.mean) if part.frozen else taken.mean
-            apart = divergence(step.mean, other, taken.std)
-            gone = clipped(ratio, advantage[rows], grpo.ratio_clip)
+            step = step_of(learner.backbone, prompts, of, grpo, taken.x, taken.now, taken.next, taken.parting)
+            ratio = _ratio(grpo, taken, step, cells)  # (N, P)
+            other = part.frozen[number].where(_wide(learnt), step.mean) if part.frozen else taken.mean
+            apart = divergence(step.mean, other, taken.std).mean(dim=(1, 2))  # everywhere: surroundings are held too
+            gone = (clipped(ratio, lesson.advantage[of, :, number_in], grpo.ratio_clip) * shares).sum(dim=1)
             if grpo.ratio == "guarded":
                 gone = gone / (taken.now - taken.next)
-            each = torch.where(learnt[rows], gone + grpo.beta * apart, 0)
+            each = torch.where(learnt, gone + grpo.beta * apart, 0)
             accelerator.backward(each.sum() * share)
         with torch.no_grad():
             moved = (ratio - 1).abs()
-            told = torch.stack([each, apart, (moved > grpo.ratio_clip).float(), moved])  # (4, N)
-            sums += told.where(learnt[rows], 0).sum(dim=1) * share
+            beyond = ((moved > grpo.ratio_clip) * shares).sum(dim=1)
+            told = torch.stack([each, apart, beyond, (moved * shares).sum(dim=1)])  # (4, N)
+            sums += told.where(learnt, 0).sum(dim=1) * share
     loss, apart, beyond, moved = accelerator.reduce(sums, "mean").tolist()
     return loss, {"kl": apart, "clipped": beyond, "moved": moved}
 
@@ -216,7 +258,7 @@ def _sound(taken: Taken, learnt: Tensor) -> Taken:
     wide = _wide(learnt)
     return replace(
         taken, x=taken.x.where(wide, 0), reached=taken.reached.where(wide, 0), mean=taken.mean.where(wide, 0),
-        log_prob=taken.log_prob.where(learnt, 0),
+        log_prob=taken.log_prob.where(learnt.view(-1, 1, 1), 0),
     )  # fmt: skip
 
 
@@ -224,12 +266,12 @@ def _wide(rows: Tensor) -> Tensor:
     return rows.view(-1, 1, 1, 1)
 
 
-def _ratio(grpo: Grpo, taken: Taken, step: Step) -> Tensor:
-    """Return the ratio of the policy now to the one that sampled, (N,)."""
-    now = log_prob(grpo.sde, step, taken.reached)
+def _ratio(grpo: Grpo, taken: Taken, step: Step, cells: Tensor) -> Tensor:
+    """Return the ratio of the policy now to the one that sampled, over the cells of each patch: (N, P)."""
+    now, old = over(log_prob(grpo.sde, step, taken.reached), cells), over(taken.log_prob, cells)
     if grpo.ratio == "guarded":
-        return guarded_ratio(now, taken.log_prob, step.mean, taken.mean, taken.std)
-    return plain_ratio(now, taken.log_prob)
+        return guarded_ratio(now, old, over(divergence(step.mean, taken.mean, taken.std), cells), taken.std)
+    return plain_ratio(now, old)
 
 
 def _told(learner: Learner, likeness: Likeness, rewards: Tensor) -> Figures:

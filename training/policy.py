@@ -30,23 +30,24 @@ def advantages(rewards: Tensor, weights: Tensor, spread: Tensor | None = None) -
 
 
 def clipped(ratio: Tensor, advantage: Tensor, clip: float) -> Tensor:
-    """Return the loss max(-A rho, -A clip(rho, 1 - clip, 1 + clip)) of each sample, (N,)."""
+    """Return the loss max(-A rho, -A clip(rho, 1 - clip, 1 + clip)) of each ratio, in its shape."""
     return torch.maximum(-advantage * ratio, -advantage * ratio.clamp(1 - clip, 1 + clip))
 
 
 def divergence(mean: Tensor, other: Tensor, std: float) -> Tensor:
-    """Return KL between two Gaussians of one standard deviation, the mean over their values (N, C, h, w): (N,)."""
-    return (mean - other).square().mean(dim=(1, 2, 3)) / (2 * std**2)
+    """Return KL between two Gaussians of one standard deviation (N, C, h, w), the mean at each cell: (N, h, w)."""
+    return (mean - other).square().mean(dim=1) / (2 * std**2)
 
 
 def plain_ratio(now: Tensor, old: Tensor) -> Tensor:
-    """Return how much likelier the policy now is to do what the old one did, by their log-probs: (N,)."""
+    """Return how much likelier the policy now is to do what the old one did, by their log-probs, in their shape."""
     return torch.exp(now - old)
 
 
-def guarded_ratio(now: Tensor, old: Tensor, mean: Tensor, old_mean: Tensor, std: float) -> Tensor:
+def guarded_ratio(now: Tensor, old: Tensor, apart: Tensor, std: float) -> Tensor:
     """Return GRPO-Guard's ratio (Wang et al. 2025): rid of its bias below 1, and of its dependence on the level.
 
-    rho = exp((log-prob - old + b) std), b the divergence from the old policy. Its loss is divided by -dt besides.
+    rho = exp((log-prob - old + b) std), b how far `apart` from the old policy it is, by divergence. Its loss is divided
+    by -dt besides.
     """
-    return torch.exp((now - old + divergence(mean, old_mean, std)) * std)
+    return torch.exp((now - old + apart) * std)

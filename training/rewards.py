@@ -55,15 +55,36 @@ def patches(mask: Mask, reward: Reward) -> Patches:
 def rewards(likeness: Likeness, reward: Reward, samples: Tensor, truth: Tensor, mask: Tensor) -> Tensor:
     """Return the rewards of groups of samples, float32 (2, B, G): likeness (1 for the truth), pixels (0 for it).
 
-    `samples` float32 (B, G, 3, H, W), 0..1; `truth` (B, 3, H, W); `mask` bool (B, 1, H, W). Likeness is the mean over
-    patches of `likeness` at its own size; pixels the mean over patches of the root mean square error of their masked
-    pixels, below zero. What is no number in a sample is no number in its rewards.
+    `samples` float32 (B, G, 3, H, W), 0..1; `truth` (B, 3, H, W); `mask` bool (B, 1, H, W). Means over patches.
     """
-    found = [patches(one, reward) for one in mask[:, 0].cpu().numpy()]
-    return torch.stack([
-        torch.stack([_likeness(likeness, *one) for one in zip(samples, truth, found, strict=True)]),
-        torch.stack([_pixels(*one) for one in zip(samples, truth, mask, found, strict=True)]),
-    ])  # fmt: skip
+    found = patches_of(mask, reward)
+    each = by_patch(likeness, samples, truth, mask, found)
+    return torch.stack([weighed(*one) for one in zip(each, found, strict=True)], dim=1)
+
+
+@torch.no_grad()
+def by_patch(
+    likeness: Likeness, samples: Tensor, truth: Tensor, mask: Tensor, found: Sequence[Patches]
+) -> list[Tensor]:
+    """Return what `rewards` means over, of each prompt's patches: (2, P, G).
+
+    Likeness is told by `likeness` at its own size; pixels are the root mean square error of those that are masked,
+    below zero. What is no number in a sample is no number in its rewards.
+    """
+    return [
+        torch.stack([_likeness(likeness, group, wanted, here), _pixels(group, wanted, masked, here)])
+        for group, wanted, masked, here in zip(samples, truth, mask, found, strict=True)
+    ]
+
+
+def weighed(rewards: Tensor, found: Patches) -> Tensor:
+    """Return the means over its patches of a prompt's rewards (2, P, G): (2, G)."""
+    return (rewards * torch.from_numpy(found.weights).to(rewards)[:, None]).sum(dim=1)
+
+
+def patches_of(mask: Tensor, reward: Reward) -> list[Patches]:
+    """Return the patches of each of some masks (B, 1, H, W)."""
+    return [patches(one, reward) for one in mask[:, 0].cpu().numpy()]
 
 
 def score(likeness: Likeness, reward: Reward, refined: Tensor, batch: Batch) -> dict[str, Tensor]:
@@ -81,7 +102,7 @@ def total(reward: Reward, rewards: Tensor) -> Tensor:
 
 
 def _likeness(likeness: Likeness, samples: Tensor, truth: Tensor, found: Patches) -> Tensor:
-    """Return the likeness of samples (G, 3, H, W) to the truth (3, H, W), (G,)."""
+    """Return the likeness of samples (G, 3, H, W) to the truth (3, H, W), patch by patch: (P, G)."""
     shown = torch.cat([truth[None], samples])  # (1 + G, 3, H, W)
     size = (likeness.side, likeness.side)
     cuts = [
@@ -90,12 +111,11 @@ def _likeness(likeness: Likeness, samples: Tensor, truth: Tensor, found: Patches
     ]
     described = torch.cat([likeness.describe(part) for part in torch.split(torch.cat(cuts), AT_ONCE)])
     each = described.view(len(cuts), len(shown), -1)  # (P, 1 + G, D)
-    alike = torch.stack([likeness.compare(one[1:], one[:1].expand_as(one[1:])) for one in each])  # (P, G)
-    return (alike * _weights(found, alike)).sum(dim=0)
+    return torch.stack([likeness.compare(one[1:], one[:1].expand_as(one[1:])) for one in each])
 
 
 def _pixels(samples: Tensor, truth: Tensor, mask: Tensor, found: Patches) -> Tensor:
-    """Return how far samples (G, 3, H, W) are from the truth within a mask (1, H, W), below zero, (G,)."""
+    """Return how far samples (G, 3, H, W) are from the truth within a mask (1, H, W), below zero: (P, G)."""
     error = ((samples - truth).square().mean(dim=1) * mask).float()  # (G, H, W)
     inside = mask[0].float()
     each = []
@@ -103,12 +123,7 @@ def _pixels(samples: Tensor, truth: Tensor, mask: Tensor, found: Patches) -> Ten
         area = inside[top:bottom, left:right].sum()
         area = torch.where(area > 0, area, 1)  # an empty mask: nothing is wrong inside it
         each.append((error[:, top:bottom, left:right].sum(dim=(1, 2)) / area).sqrt())
-    far = torch.stack(each)  # (P, G)
-    return -(far * _weights(found, far)).sum(dim=0)
-
-
-def _weights(found: Patches, like: Tensor) -> Tensor:
-    return torch.from_numpy(found.weights).to(like)[:, None]
+    return -torch.stack(each)
 
 
 def _spans(start: float, length: float, share: float, least: int, limit: int) -> Sequence[tuple[int, int]]:

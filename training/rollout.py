@@ -20,11 +20,23 @@ from training.shown import Shown
 
 
 @dataclass(frozen=True)
+class Prompts:
+    """What is asked of a policy: what it is shown of B prompts, and which latent cells vary, bool (B, 1, h, w)."""
+
+    shown: Shown
+    varied: Tensor
+
+    def rows(self, chosen: Tensor) -> "Prompts":
+        """Return some rows of it, each as often as it is named."""
+        return Prompts(self.shown.rows(chosen), self.varied[chosen])
+
+
+@dataclass(frozen=True)
 class Taken:
     """A stochastic step that N samples took: from `x` at level `now` to `reached` at `next`, (N, C, h, w) float32.
 
-    `parting`: the first of its window, where all samples of a prompt stand at one place. `log_prob` (N,) of it, and its
-    `mean`, are those of the policy that took it.
+    `parting`: the first of its window, where all samples of a prompt stand at one place. Its `log_prob` (N, h, w) and
+    `mean` are those of the policy that took it.
     """
 
     parting: bool
@@ -53,21 +65,23 @@ def draw_window(grpo: Grpo, seed: int, step: int) -> range:
 
 
 def step_of(
-    backbone: Backbone, shown: Shown, of: Tensor, grpo: Grpo, x: Tensor, now: float, next: float, parting: bool
+    backbone: Backbone, prompts: Prompts, of: Tensor, grpo: Grpo, x: Tensor, now: float, next: float, parting: bool
 ) -> Step:
     """Return the Gaussian of a stochastic step from `x` (N, C, h, w), as the backbone takes it now.
 
-    `of` (N,) names each sample's row in `shown`, in rising order. Where samples are `parting`, the backbone is asked
-    once for all that stand at one place: in a window of one step, a group costs what one sample does.
+    `of` (N,) names each sample's prompt, in rising order. Where samples are `parting`, the backbone is asked once for
+    all that stand at one place: in a window of one step, a group costs what one sample does. Cells that do not vary are
+    to go the certain way.
     """
     if parting:
         first = torch.ones_like(of, dtype=torch.bool)  # of its prompt's samples
         first[1:] = of[1:] != of[:-1]
-        step = step_of(backbone, shown, of[first], grpo, x[first.to(x.device)], now, next, False)
+        step = step_of(backbone, prompts, of[first], grpo, x[first.to(x.device)], now, next, False)
         return Step(step.mean[(first.cumsum(0) - 1).to(x.device)], step.std)
-    here = shown.rows(of)
-    velocity = here.velocity(backbone, x.to(here.draft.dtype), x.new_full((len(x),), now))
-    return STEPS[grpo.sde](x, velocity, now, next, grpo.noise)
+    here = prompts.rows(of)
+    velocity = here.shown.velocity(backbone, x.to(here.shown.draft.dtype), x.new_full((len(x),), now))
+    step = STEPS[grpo.sde](x, velocity, now, next, grpo.noise)
+    return Step(step.mean.where(here.varied, x + velocity.float() * (next - now)), step.std)
 
 
 @torch.no_grad()
@@ -81,22 +95,24 @@ def trunk(
 
 @torch.no_grad()
 def branch(
-    backbone: Backbone, shown: Shown, of: Tensor, grpo: Grpo, levels: Tensor, window: range, x: Tensor,
+    backbone: Backbone, prompts: Prompts, of: Tensor, grpo: Grpo, levels: Tensor, window: range, x: Tensor,
     names: Sequence[str], seed: int, step: int,
 ) -> Rollout:  # fmt: skip
-    """Return N samples `of` rows of `shown` that part from `x` (N, C, h, w), where the window begins.
+    """Return N samples `of` prompts that part from `x` (N, C, h, w), where the window begins.
 
     Chance is keyed by their names.
     """
     taken = []
     for number, (now, next) in enumerate(pairwise(levels[window.start : window.stop + 1].tolist())):
-        gaussian = step_of(backbone, shown, of, grpo, x, now, next, number == 0)
+        gaussian = step_of(backbone, prompts, of, grpo, x, now, next, number == 0)
         drawn = [stream(seed, "sde", step, number, name).standard_normal(x.shape[1:], np.float32) for name in names]
-        reached = gaussian.mean + gaussian.std * torch.from_numpy(np.stack(drawn)).to(x.device)
+        noise = torch.from_numpy(np.stack(drawn)).to(x.device) * prompts.varied[of]
+        reached = gaussian.mean + gaussian.std * noise
         likely = log_prob(grpo.sde, gaussian, reached)
         taken.append(Taken(number == 0, now, next, x, reached, likely, gaussian.mean, gaussian.std))
         x = reached
-    latents = _walk(backbone, shown.rows(of), x, levels[window.stop :])
+    shown = prompts.shown.rows(of)
+    latents = _walk(backbone, shown, x, levels[window.stop :])
     return Rollout(latents.to(shown.draft.dtype), tuple(taken))
 
 

@@ -46,11 +46,11 @@ STEPS = {"flow": flow_step, "cps": cps_step}
 
 
 def log_prob(sde: Literal["flow", "cps"], step: Step, reached: Tensor) -> Tensor:
-    """Return how likely a step was to reach (B, C, h, w): the MEAN of log densities over its values, (B,).
+    """Return how likely a step was to reach (B, C, h, w): at each cell the MEAN of its log densities, (B, h, w).
 
-    Being a mean, it changes little from policy to policy: ratios are clipped at 1e-4 or less. CPS leaves out the scale.
+    Means of these change little from policy to policy: ratios are clipped at 1e-4 or less. CPS leaves out the scale.
     """
-    squared = (reached.float() - step.mean).square().mean(dim=(1, 2, 3))
+    squared = (reached.float() - step.mean).square().mean(dim=1)
     if sde == "cps":
         return -squared
     return -squared / (2 * step.std**2) - math.log(step.std * math.sqrt(2 * math.pi))

@@ -88,15 +88,15 @@ def demo(
     from benchmark.refiners import FIGURES, told
     from flows.commands.build import build
     from flows.commands.demo import render
-    from flows.train_demo import BUILT, train_and_compare
+    from flows.train_demo import RENDERED, UNSEEN, built, train_and_compare
 
-    lake = folder / "lake"
+    lake, rendered = folder / "lake", photos is None
     if photos is None:
         photos = folder / "photos"
         if not (photos / "truth.jsonl").exists():  # written last
-            render(photos, products=20)
+            render(photos, products=RENDERED, seed=UNSEEN)
     published = (lake / "versions" / "demo.json").exists()
-    build(photos, lake, assignments=list(BUILT), publish=None if published else "demo")
+    build(photos, lake, assignments=built(rendered), publish=None if published else "demo")
     found = train_and_compare(
         lake, "demo", folder / "runs", seeds, at_once, sft_assignments or (), grpo_assignments or ()
     )

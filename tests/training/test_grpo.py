@@ -26,7 +26,7 @@ from training.grpo import train
 from training.journal import read_metrics
 from training.likeness import Likeness, open_likeness
 from training.loop import Done
-from training.rollout import Rollout, branch, draw_window, step_of, trunk
+from training.rollout import Prompts, Rollout, branch, draw_window, step_of, trunk
 from training.sde import log_prob
 from training.seeds import seeded
 from training.shown import show
@@ -34,7 +34,7 @@ from training.shown import show
 SMALL = [
     "data.size=64", "data.crop=whole", "data.batch=4", "data.reference=whole", "data.workers=0", "tiny.width=32",
     "tiny.depth=1", "tiny.heads=2", "grpo.steps=4", "grpo.at_once=8", "grpo.group=3", "grpo.rate=1e-3",
-    "grpo.window=2", "grpo.within=[0,3]", "grpo.noise=0.3",
+    "grpo.window=2", "grpo.within=[0,3]", "grpo.noise=0.3", "grpo.kl=old",
     "validation.every=4", "validation.samples=3", "checkpoints.every=2", "refine.steps=2",
 ]  # fmt: skip
 
@@ -170,22 +170,29 @@ def test_a_group_shares_its_trunk_and_parts_in_the_window() -> None:
     shown = show(backbone, False, ["a", "b"], pictures, pictures.flip(0))
     levels, window, keys = schedule(5), range(1, 3), ["one", "two"]
     start = trunk(backbone, shown, levels, window, keys, 0, 7)
-    rows = torch.tensor([0, 0, 1, 1])
+    varied = torch.ones(2, 1, 32, 32, dtype=torch.bool)
+    varied[..., :16, :] = False
+    asked, rows = Prompts(shown, varied), torch.tensor([0, 0, 1, 1])
     names = ["one 0", "one 1", "two 0", "two 1"]
-    rollout = branch(backbone, shown, rows, told.grpo, levels, window, start[rows], names, 0, 7)
+    rollout = branch(backbone, asked, rows, told.grpo, levels, window, start[rows], names, 0, 7)
     assert [(taken.now, taken.next) for taken in rollout.taken] == [
         pytest.approx((0.8, 0.6)), pytest.approx((0.6, 0.4))
     ]  # fmt: skip
     assert torch.equal(rollout.taken[0].x[0], rollout.taken[0].x[1])
     assert not torch.equal(rollout.taken[0].reached[0], rollout.taken[0].reached[1])
     assert not torch.equal(rollout.latents[0], rollout.latents[1])
+    # where nothing is to vary the first step is the certain one
+    now, next = levels[1:3].tolist()
+    certain = start + shown.velocity(backbone, start, start.new_full((2,), now)) * (next - now)
+    assert torch.allclose(rollout.taken[0].reached[..., :16, :], certain[rows][..., :16, :], atol=1e-6)
+    assert not torch.allclose(rollout.taken[0].reached[..., 16:, :], certain[rows][..., 16:, :], atol=1e-2)
     # alone, or in another order, a sample is the same
-    alone = branch(backbone, shown, rows[3:], told.grpo, levels, window, start[rows[3:]], names[3:], 0, 7)
+    alone = branch(backbone, asked, rows[3:], told.grpo, levels, window, start[rows[3:]], names[3:], 0, 7)
     assert torch.allclose(alone.latents[0], rollout.latents[3], atol=1e-5)
     # what is kept of a step is enough to know its probability
     assert [taken.parting for taken in rollout.taken] == [True, False]
     for taken in rollout.taken:  # where a group parts, the backbone is asked once: it says what it says to each
-        step = step_of(backbone, shown, rows, told.grpo, taken.x, taken.now, taken.next, False)
+        step = step_of(backbone, asked, rows, told.grpo, taken.x, taken.now, taken.next, False)
         assert torch.allclose(log_prob("flow", step, taken.reached), taken.log_prob, atol=1e-5)
 
 

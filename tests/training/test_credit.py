@@ -1,0 +1,69 @@
+"""What is done in a patch answers for that patch's reward, and nothing else does."""
+
+from typing import Literal
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from schemas.training import Grpo, Reward
+from training.credit import Credit, credit, over
+from training.rewards import patches_of
+
+REWARD = Reward(likeness="embedder", patches=(1.0, 0.5))
+
+
+def masks(top: int, left: int, height: int, width: int) -> Tensor:
+    """Return two masks (2, 1, 64, 64), the second one of all but the border."""
+    found = torch.zeros(2, 1, 64, 64, dtype=torch.bool)
+    found[0, :, top : top + height, left : left + width] = True
+    found[1, :, 2:62, 2:62] = True
+    return found
+
+
+def given_to(mask: Tensor, side: int, how: Literal["sample", "patch"], where: Literal["all", "mask"]) -> Credit:
+    return credit(Grpo(credit=how, varied=where), patches_of(mask, REWARD), mask, side, side)
+
+
+@given(
+    st.integers(0, 40), st.integers(0, 40), st.integers(1, 24), st.integers(1, 24), st.sampled_from([8, 16, 64]),
+    st.sampled_from(["sample", "patch"]), st.sampled_from(["all", "mask"]),
+)  # fmt: skip
+def test_patches_share_out_one_and_their_cells_too(
+    top: int, left: int, height: int, width: int, side: int, how: Literal["sample", "patch"],
+    where: Literal["all", "mask"],
+) -> None:  # fmt: skip
+    mask = masks(top, left, height, width)
+    found = given_to(mask, side, how, where)
+    assert found.shares.sum(dim=1) == pytest.approx(torch.ones(2))
+    real = found.shares > 0
+    assert found.cells.sum(dim=(2, 3))[real] == pytest.approx(torch.ones(int(real.sum())), abs=1e-5)
+    assert (found.cells.sum(dim=(2, 3))[~real] == 0).all()  # a prompt of fewer patches
+    assert (found.cells * ~found.varied == 0).all()
+    assert over(torch.full((2, side, side), 3.0), found.cells)[real] == pytest.approx(3.0, abs=1e-4)
+    if where == "mask":
+        masked = torch.nn.functional.adaptive_max_pool2d(mask.float(), side) > 0
+        assert torch.equal(found.varied, masked)
+
+
+def test_a_sample_as_a_whole_answers_with_all_its_cells() -> None:
+    found = given_to(masks(8, 8, 20, 20), 64, "sample", "all")
+    assert found.cells.shape == (2, 1, 64, 64)
+    values = torch.randn(2, 64, 64, generator=torch.Generator().manual_seed(0))
+    assert torch.allclose(over(values, found.cells)[:, 0], values.mean(dim=(1, 2)), atol=1e-6)
+
+
+def test_a_patch_answers_with_its_own_cells_alone() -> None:
+    mask = masks(8, 8, 40, 40)
+    found, boxes = given_to(mask, 64, "patch", "all"), patches_of(mask, REWARD)[0].boxes.tolist()
+    for cells, (left, top, right, bottom) in zip(found.cells[0], boxes, strict=False):
+        inside = torch.zeros(64, 64, dtype=torch.bool)
+        inside[top:bottom, left:right] = True
+        assert torch.equal(cells > 0, inside)
+
+
+def test_of_an_empty_mask_everything_varies() -> None:
+    found = given_to(torch.zeros(1, 1, 64, 64, dtype=torch.bool), 16, "patch", "mask")
+    assert found.varied.all()

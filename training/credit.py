@@ -1,0 +1,54 @@
+"""Which part of a sample answers for which reward.
+
+The reward of a patch hangs on what was done there, above all in the last steps. So a patch may be a case of its own:
+its advantage is among the same patches of its group, its log-prob over its own cells. What chance did in all other
+cells then has no part in it, and fewer samples tell luck from skill.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from schemas.training import Grpo
+from training.flow import shrink
+from training.rewards import Patches
+
+
+@dataclass(frozen=True)
+class Credit:
+    """Of B prompts: which latent cells vary, and what of them answers for which reward.
+
+    `varied` bool (B, 1, h, w). `cells` float32 (B, P, h, w): over which of them the log-prob of each patch is averaged,
+    1 in all; 0 where a prompt has fewer patches than P. `shares` float32 (B, P): how much each counts, 1 in all.
+    """
+
+    varied: Tensor
+    cells: Tensor
+    shares: Tensor
+
+
+def credit(grpo: Grpo, found: Sequence[Patches], mask: Tensor, height: int, width: int) -> Credit:
+    """Return the credit of prompts with masks (B, 1, H, W), whose patches were `found`, on latents of a size."""
+    varied = torch.ones(len(mask), 1, height, width, dtype=torch.bool, device=mask.device)
+    if grpo.varied == "mask":
+        within = shrink(mask, height, width) > 0
+        varied = within | ~within.any(dim=(2, 3), keepdim=True)  # of an empty mask all
+    most = max(len(one.weights) for one in found) if grpo.credit == "patch" else 1
+    planes = torch.zeros(len(mask), most, *mask.shape[2:], device=mask.device)  # (B, P, H, W)
+    shares = torch.zeros(len(mask), most, device=mask.device)
+    for row, one in enumerate(found):
+        if grpo.credit == "sample":
+            planes[row] = shares[row] = 1
+            continue
+        shares[row, : len(one.weights)] = torch.from_numpy(one.weights).to(shares)
+        for number, (left, top, right, bottom) in enumerate(one.boxes.tolist()):
+            planes[row, number, top:bottom, left:right] = 1
+    cells = shrink(planes, height, width) * varied
+    return Credit(varied, cells / cells.sum(dim=(2, 3), keepdim=True).clamp(min=1e-6), shares)
+
+
+def over(values: Tensor, cells: Tensor) -> Tensor:
+    """Return the means of values (N, h, w) over the cells of each patch (N, P, h, w): (N, P)."""
+    return torch.einsum("nhw,nphw->np", values, cells)
