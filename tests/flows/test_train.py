@@ -1,6 +1,8 @@
 """`omnirefiner train` as its entry point runs it: from a version to a sharpened refiner, and what people get wrong."""
 
 import json
+import resource
+import subprocess
 import sys
 from pathlib import Path
 
@@ -94,3 +96,46 @@ def test_dreamsim_without_its_weights_says_what_to_fetch_before_any_work(
     assert run(monkeypatch, small, *start, settings=named) == 2
     assert "pip install dreamsim" in capsys.readouterr().err
     assert not (tmp_path / "grpo").exists()
+
+
+def test_a_full_disk_costs_no_more_than_what_was_learnt_since(small: Lake, tmp_path: Path) -> None:
+    run_folder = tmp_path / "sft"
+    command = [sys.executable, "-m", "flows.cli", "train", "sft", "--version", "v1", "--lake", str(small.root)]
+    command += ["--held-out", "none", "--out", str(run_folder), "--set", "checkpoints.every=1"]
+    command += [part for one in (*SMALL, "data.workers=0", "sft.decay=constant") for part in ("--set", one)]
+
+    def ended(steps: int, most: int) -> subprocess.CompletedProcess[str]:
+        """Run it where no file can grow beyond so many bytes."""
+        return subprocess.run(
+            [*command, "--set", f"sft.steps={steps}"], check=False, capture_output=True, text=True, timeout=300,
+            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (most, most)),
+        )  # fmt: skip
+
+    assert ended(1, resource.RLIM_INFINITY).returncode == 0
+    failed = ended(3, 300_000)  # the weights are larger
+    assert failed.returncode == 2
+    last = failed.stderr.strip().splitlines()[-1]
+    assert "000002: it cannot be written (" in last
+    assert "it goes on from the checkpoint before" in last
+    assert [path.name for path in (run_folder / "checkpoints").iterdir()] == ["000001"]
+    assert ended(3, resource.RLIM_INFINITY).returncode == 0
+    assert [line["step"] for line in read_metrics(run_folder)] == [1, 2, 3]
+
+
+def test_shards_damaged_between_two_starts_are_told_or_made_up_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own, out = made(tmp_path / "lake", 12), str(tmp_path / "sft")
+    settings = (*SMALL[:-2], "sft.decay=constant", "checkpoints.every=2")
+    assert run(monkeypatch, own, "sft", "--out", out, settings=(*settings, "sft.steps=2")) == 0
+    shard = max(own.root.rglob("*.tar"), key=lambda path: path.stat().st_size)
+    with shard.open("r+b") as file:
+        file.truncate(shard.stat().st_size // 2)
+    strict = (*settings, "sft.steps=6", "data.most_damaged=0")
+    assert run(monkeypatch, own, "sft", "--out", out, settings=strict) == 2
+    assert "data.most_damaged allows 0" in capsys.readouterr().err
+    assert (Path(out) / "checkpoints" / "000002").exists()
+    assert run(monkeypatch, own, "sft", "--out", out, settings=(*settings, "sft.steps=6")) == 0
+    told = read_metrics(Path(out))
+    assert [line["step"] for line in told] == [1, 2, 3, 4, 5, 6]
+    assert told[1]["substitutes"] == 0 < told[-1]["substitutes"]
