@@ -4,12 +4,13 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from benchmark.refiners import Comparison, compared, pasted, read_run, write_comparison
+from flows.progress import bars
 from schemas.errors import TrainingError
 from schemas.training import Training, load_training
 from tasks import catalog
@@ -48,17 +49,17 @@ def train_and_compare(
     """
     one_thread_each()
     settings = load_training([*sft, *grpo], "tiny")  # wrong ones are told before any work
-    for group in ("train", HELD_OUT):
-        look_up(open_split(str(lake), version, group), runs / "places", at_once)
+    with bars() as bar:
+        for group in ("train", HELD_OUT):
+            split = open_split(str(lake), version, group)
+            look_up(split, runs / "places", at_once, bar(f"places {group}", split.samples))
     chains: list[Callable[[], None]] = []
     for seed in range(seeds):
         chains += [
             partial(_refiner, lake, version, runs, seed, sft, grpo),
             partial(_sft, lake, version, runs / f"blind-{seed}", seed, (*sft, *BLIND)),
         ]
-    with ThreadPoolExecutor(at_once) as pool:
-        for done in [pool.submit(chain) for chain in chains]:
-            done.result()
+    run_all(chains, at_once)
     lines: dict[str, list[Mapping[str, Any]]] = {
         "paste": _pasted(lake, version, runs, settings),
         "blind": [line for seed in range(seeds) for line in read_run(runs / f"blind-{seed}")],
@@ -70,6 +71,17 @@ def train_and_compare(
     comparison = compared(lines, {row["quadruplet_id"]: row["product"] for row in found})
     write_comparison(runs, comparison, f"Refiners trained on version '{version}', {seeds} seeds")
     return comparison
+
+
+def run_all(chains: Sequence[Callable[[], None]], at_once: int) -> None:
+    """Run so many at once, all of them, and tell how far they are. Raises what the first that fails raises."""
+    with bars() as bar, ThreadPoolExecutor(at_once) as pool:
+        advance = bar("trainings", len(chains))
+        for done in as_completed([pool.submit(chain) for chain in chains]):
+            if done.exception():
+                pool.shutdown(cancel_futures=True)
+            done.result()
+            advance(1)
 
 
 def _pasted(lake: Path, version: str, runs: Path, settings: Training) -> list[Mapping[str, Any]]:
@@ -84,14 +96,17 @@ def _refiner(lake: Path, version: str, runs: Path, seed: int, sft: Sequence[str]
     _sft(lake, version, runs / f"sft-{seed}", seed, sft)
     found = kept.newest(runs / f"sft-{seed}")
     assert found is not None  # a run that has ended has one
-    _run(["grpo", "--from", str(found.folder)], lake, version, runs / f"grpo-{seed}", seed, grpo)
+    run_training(["grpo", "--from", str(found.folder)], lake, version, runs / f"grpo-{seed}", seed, grpo)
 
 
 def _sft(lake: Path, version: str, run: Path, seed: int, assignments: Sequence[str]) -> None:
-    _run(["sft", "--backbone", "tiny"], lake, version, run, seed, assignments)
+    run_training(["sft", "--backbone", "tiny"], lake, version, run, seed, assignments)
 
 
-def _run(what: Sequence[str], lake: Path, version: str, run: Path, seed: int, assignments: Sequence[str]) -> None:
+def run_training(
+    what: Sequence[str], lake: Path, version: str, run: Path, seed: int, assignments: Sequence[str]
+) -> None:
+    """Run `omnirefiner train WHAT` in a process of one thread. Raises TrainingError with its last line."""
     settings = [part for one in (f"seed={seed}", *assignments) for part in ("--set", one)]
     command = ["train", *what, "--version", version, "--lake", str(lake), "--out", str(run), "--held-out", HELD_OUT]
     done = subprocess.run(

@@ -106,6 +106,28 @@ def demo(
     print(f"{found.products} products; open {folder / 'runs' / 'comparison.html'}")
 
 
+@train.command()
+def ablate(
+    folder: Annotated[Path, typer.Argument(help="A folder that `train demo` has filled.")] = Path("train-demo"),
+    seed: Annotated[int, typer.Option(help="The refiner of which seed is where GRPO starts.")] = 0,
+    at_once: Annotated[int, typer.Option(min=1, help="Processes of one thread that train at once.")] = 2,
+    sft_assignments: Annotated[list[str] | None, typer.Option("--sft", metavar="KEY=VALUE")] = None,
+    grpo_assignments: Annotated[list[str] | None, typer.Option("--grpo", metavar="KEY=VALUE")] = None,
+) -> None:
+    """Show what each part of the training does: train `tiny` without it, and compare with SFT as it is.
+
+    Example: `omnirefiner train ablate train-demo`
+    """
+    from benchmark.refiners import told
+    from flows.ablations import FIGURES, ablate
+
+    gains = ablate(folder, seed, at_once, sft_assignments or (), grpo_assignments or ())
+    print_table("better than SFT by", [
+        {"": name, **{title: told(found.get(figure)) for figure, title in FIGURES.items()}}
+        for name, found in gains.items()
+    ])  # fmt: skip
+
+
 def _tell(run: Path, done: dict[str, Any] | None, as_json: bool) -> None:
     """Print what a run has come to, if this is the process that knows."""
     if done is None:

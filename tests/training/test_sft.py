@@ -4,11 +4,13 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import psutil  # type: ignore[import-untyped]  # accelerate brings it
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -161,6 +163,32 @@ def test_two_processes_learn_what_one_does(small: Lake, split: Split, tmp_path: 
     trained(tmp_path / "two", split, more)
     trained(tmp_path / "one", split, more)
     assert losses_of(tmp_path / "two") == pytest.approx(losses_of(tmp_path / "one"), rel=1e-3)
+
+
+def test_a_process_that_dies_ends_the_run_and_it_goes_on_from_its_last_checkpoint(
+    small: Lake, split: Split, tmp_path: Path
+) -> None:
+    run, constant = tmp_path / "run", "sft.decay=constant"
+    command = ["train", "sft", "--version", "v1", "--lake", str(small.root), "--held-out", "none", "--out", str(run)]
+    many = [part for one in (*SMALL, constant, "sft.steps=5000", "checkpoints.every=1") for part in ("--set", one)]
+    with (tmp_path / "said").open("w+") as said:
+        launched = subprocess.Popen(
+            [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines",
+             "1", "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0", "-m", "flows.cli",
+             *command, *many],
+            stdout=said, stderr=said, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )  # fmt: skip
+        ends = time.monotonic() + 240
+        while kept.newest(run) is None and time.monotonic() < ends and launched.poll() is None:
+            time.sleep(0.2)
+        second = [one for one in psutil.Process(launched.pid).children() if one.environ().get("RANK") == "1"]
+        assert len(second) == 1, Path(said.name).read_text()[-2000:]
+        second[0].kill()
+        assert launched.wait(timeout=120) != 0  # none waits for ever
+    found = kept.newest(run)
+    assert found is not None
+    trained(run, split, settings(f"sft.steps={found.step + 2}", constant))
+    assert len(losses_of(run)) == found.step + 2
 
 
 def test_a_loss_that_is_no_number_stops_the_run_and_the_good_is_kept(split: Split, tmp_path: Path) -> None:

@@ -1,0 +1,58 @@
+"""`train demo` and `train ablate`: refiners trained in processes of their own, and compared product by product."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from flows.ablations import FIGURES, SFT, ablate
+from flows.build import build
+from flows.train_demo import built as settings_of
+from flows.train_demo import train_and_compare
+from schemas.errors import TrainingError
+from tests.conftest import SMALL, Built
+
+SHORT = (
+    "data.size=64", "data.batch=4", "data.workers=0", "data.reference=whole", "tiny.width=32", "tiny.depth=1",
+    "tiny.heads=2", "sft.steps=3", "validation.samples=8",
+)  # fmt: skip
+SHARP = ("grpo.steps=2", "grpo.prompts=2", "grpo.group=2", "validation.samples=8")
+
+
+@pytest.fixture
+def folder(copied: Built, tmp_path: Path) -> Path:
+    """A folder as `train demo` makes it, its lake that of the other tests published anew."""
+    assert settings_of(rendered=True) != settings_of(rendered=False)
+    splits = [one for one in settings_of(rendered=True) if one.startswith("splits.")]
+    place = tmp_path / "demo"
+    place.mkdir()
+    copied.lake.root.rename(place / "lake")
+    build(str(copied.photos), str(place / "lake"), assignments=[*SMALL, *splits], version="demo")
+    return place
+
+
+def test_refiners_are_trained_compared_and_taken_apart(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = train_and_compare(folder / "lake", "demo", folder / "runs", 1, 2, SHORT, SHARP)
+    assert found.each.keys() == {"input", "paste", "blind", "sft", "grpo"}
+    assert found.better.keys() == {"sft - input", "sft - blind", "sft - paste", "grpo - sft"}
+    assert {"psnr", "likeness", "background", "reward"} <= found.each["grpo"].keys()
+    assert found.products > 0
+    assert json.loads((folder / "runs" / "comparison.json").read_text())["products"] == found.products
+    assert (folder / "runs" / "comparison.html").exists()
+    trained = {path: path.stat().st_mtime_ns for path in (folder / "runs").rglob("weights.safetensors")}
+    again = train_and_compare(folder / "lake", "demo", folder / "runs", 1, 2, SHORT, SHARP)
+    assert again == found
+    assert {path: path.stat().st_mtime_ns for path in trained} == trained  # nothing was trained anew
+
+    monkeypatch.setattr("flows.ablations.GRPO", {"GRPO as it is": (), "likeness alone": ("reward.weights=[1,0]",)})
+    gains = ablate(folder, 0, 2, SHORT, SHARP)
+    exchanged = {f"references exchanged ({name})" for name in ("SFT", "GRPO")}
+    assert gains.keys() == {*SFT, "GRPO as it is", "likeness alone", *exchanged}
+    assert all(found.keys() == FIGURES.keys() for found in gains.values())
+
+
+def test_what_fails_is_told_with_its_run_and_its_reason(folder: Path) -> None:
+    with pytest.raises(TrainingError, match="has no refiner of seed 5; `omnirefiner train demo"):
+        ablate(folder, 5, 1, (), ())
+    with pytest.raises(TrainingError, match=r"run .*(sft|blind)-0: .*begin another run with a lower rate"):
+        train_and_compare(folder / "lake", "demo", folder / "runs", 1, 1, (*SHORT, "sft.rate=1e30"), SHARP)
