@@ -1,17 +1,18 @@
 """What does each part of the training do? `tiny` without it, beside `tiny` with it, on the same held-out products."""
 
+import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-import torch
+from torch import Tensor
 
 from benchmark.compare import Estimate
-from benchmark.refiners import by_product, interval, read_run
+from benchmark.refiners import Line, by_product, interval
 from flows.train_demo import HELD_OUT, run_all, run_training
 from schemas.errors import TrainingError
+from schemas.training import Training, load_training
 from tasks import catalog
 from tasks.engines.load import one_thread_each
 from tasks.lake import Lake
@@ -23,76 +24,97 @@ from training.places import look_up
 from training.rewards import score
 from training.validate import refined, validate
 
-FIGURES = {
-    "psnr": "masked PSNR, dB", "reward_embedder": "likeness, by patches", "reward_pixels": "pixels, by patches",
-    "background": "PSNR outside the mask, dB",
-}  # fmt: skip
-SFT: dict[str, tuple[str, ...]] = {"mask weighs nothing (SFT)": ("sft.mask=false",)}
+SFT: dict[str, tuple[str, ...]] = {"SFT, the mask weighs nothing": ("sft.mask=false",)}
 GRPO: dict[str, tuple[str, ...]] = {
-    "GRPO as it is": (),
-    "no patches": ("reward.patches=[1.0]", "grpo.credit=sample"),
-    "patches, credit to the whole sample": ("grpo.credit=sample",),
-    "chance everywhere": ("grpo.varied=all",),
-    "likeness alone": ("reward.weights=[1,0]",),
-    "pixels alone": ("reward.weights=[0,1]",),
-    "window at the beginning": ("grpo.within=[0,1]",),
-    "no KL": ("grpo.beta=0",),
+    "GRPO, no patches": ("reward.patches=[1.0]", "grpo.credit=sample"),
+    "GRPO, patches, credit to all of a sample": ("grpo.credit=sample",),
+    "GRPO, chance everywhere": ("grpo.varied=all",),
+    "GRPO, likeness alone": ("reward.weights=[1,0]",),
+    "GRPO, pixels alone": ("reward.weights=[0,1]",),
+    "GRPO, window at the beginning": ("grpo.within=[0,1]",),
+    "GRPO, no KL": ("grpo.beta=0",),
 }
 
-Gains = dict[str, dict[str, Estimate]]
+Gains = Mapping[str, Mapping[str, Estimate]]
 
 
 def ablate(folder: Path, seed: int, at_once: int, sft: Sequence[str], grpo: Sequence[str]) -> Gains:
     """Train without one part after the other; return how much better than SFT as it is each came out, by figure.
 
-    `folder` is one that `omnirefiner train demo` has filled; `sft`, `grpo` are settings, as it was given. Raises
-    TrainingError where it is not, or a run fails.
+    All are measured alike, whatever they were trained for. `folder` is one that `omnirefiner train demo` has filled;
+    `sft`, `grpo` are settings, as it was given. The gains are written into its runs/ablations.json. Raises
+    TrainingError where it is not filled, or a run fails.
     """
     one_thread_each()
     lake, runs = folder / "lake", folder / "runs"
-    start = kept.newest(runs / f"sft-{seed}")
-    if start is None:
-        raise TrainingError(f"{runs}: it has no refiner of seed {seed}; `omnirefiner train demo --out {folder}` first")
-    chains: list[Callable[[], None]] = []
-    for name, settings in SFT.items():
-        run = _run(runs, name, seed)
-        chains.append(partial(run_training, ["sft", "--backbone", "tiny"], lake, "demo", run, seed, (*sft, *settings)))
-    for name, settings in GRPO.items():
-        what = ["grpo", "--from", str(start.folder)]
-        run = _run(runs, name, seed)
-        chains.append(partial(run_training, what, lake, "demo", run, seed, (*grpo, *settings)))
+    start, sharpened = (kept.newest(runs / f"{name}-{seed}") for name in ("sft", "grpo"))
+    if start is None or sharpened is None:
+        raise TrainingError(f"{runs}: it has no refiners of seed {seed}; `omnirefiner train demo --out {folder}` first")
+    folders = {name: runs / f"ablation-{_slug(name)}-{seed}" for name in (*SFT, *GRPO)}
+    of_sft, of_grpo = ["sft", "--backbone", "tiny"], ["grpo", "--from", str(start.folder)]
+    chains: list[Callable[[], None]] = [
+        partial(run_training, what, lake, "demo", folders[name], seed, (*given, *changed))
+        for what, given, parts in ((of_sft, sft, SFT), (of_grpo, grpo, GRPO))
+        for name, changed in parts.items()
+    ]
     run_all(chains, at_once)
-    lines: dict[str, list[Mapping[str, Any]]] = {name: read_run(_run(runs, name, seed)) for name in (*SFT, *GRPO)}
-    for name, run in (("SFT", runs / f"sft-{seed}"), ("GRPO", _run(runs, "GRPO as it is", seed))):
-        lines[f"references exchanged ({name})"] = _exchanged(lake, run, runs / "places")
     with catalog.read(Lake(lake)) as connection:
         found = catalog.rows(connection, "SELECT quadruplet_id, product FROM samples")
     products = {row["quadruplet_id"]: row["product"] for row in found}
-    before = by_product(read_run(_run(runs, "GRPO as it is", seed), 0), products)  # SFT, with its rewards
-    return {
+    measured = partial(_measured, lake, runs / "places", load_training([*sft, *grpo], "tiny"), products)
+    before = by_product(measured(start.folder), products)
+    lines = {"GRPO": measured(sharpened.folder)}
+    lines |= {name: measured(_newest(run)) for name, run in folders.items()}
+    lines |= {
+        f"{name}, references exchanged": measured(one.folder, exchanged=True)
+        for name, one in (("SFT", start), ("GRPO", sharpened))
+    }
+    figures = [name for name in next(iter(before.values())) if not name.endswith("_input")]
+    gains = {
         name: {
             figure: gain
-            for figure in FIGURES
+            for figure in figures
             if (gain := interval(by_product(each, products), figure, before)) is not None
         }
         for name, each in lines.items()
     }
+    told = {name: {figure: asdict(one) for figure, one in each.items()} for name, each in gains.items()}
+    kept_as = {"seed": seed, "sft": list(sft), "grpo": list(grpo), "better than SFT by": told}
+    (runs / "ablations.json").write_text(json.dumps(kept_as, indent=1) + "\n")
+    return gains
 
 
-def _run(runs: Path, name: str, seed: int) -> Path:
-    return runs / "ablations" / f"{name.replace(' ', '-').replace(',', '')}-{seed}"
+def _measured(
+    lake: Path, places: Path, settings: Training, products: Mapping[str, str], checkpoint: Path, exchanged: bool = False
+) -> list[Line]:
+    """Return what a refiner makes of each held-out sample; `exchanged`: shown the reference of another product."""
+    backbone, own = load_weights(checkpoint)
+    split = look_up(open_split(str(lake), "demo", HELD_OUT), places, 1)
+    judge = partial(score, open_likeness(settings.reward), settings.reward)
+
+    def refine(batch: Batch) -> Tensor:
+        return refined(backbone, own, _exchanged(batch, products) if exchanged else batch)
+
+    return [{"key": one.key, **one.figures} for one in validate(refine, settings, split, judge).samples]
 
 
-def _exchanged(lake: Path, run: Path, places: Path) -> list[Mapping[str, Any]]:
-    """Return what a refiner's answers are worth where each is shown another sample's reference."""
+def _exchanged(batch: Batch, products: Mapping[str, str]) -> Batch:
+    """Return a batch in which each sample has the reference of the next one of another product, if there is one."""
+    names = [products[key] for key in batch.keys]
+    count = len(names)
+    others = [
+        next((at % count for at in range(row + 1, row + count) if names[at % count] != names[row]), row)
+        for row in range(count)
+    ]
+    return replace(batch, reference=batch.reference[others])
+
+
+def _newest(run: Path) -> Path:
     found = kept.newest(run)
     if found is None:
-        raise TrainingError(f"run {run}: it has no checkpoint")
-    backbone, settings = load_weights(found.folder)
-    split = look_up(open_split(str(lake), "demo", HELD_OUT), places, 1)
+        raise TrainingError(f"run {run}: it has no checkpoint; delete it and start again")
+    return found.folder
 
-    def refine(batch: Batch) -> torch.Tensor:
-        return refined(backbone, settings, replace(batch, reference=batch.reference.roll(1, 0)))
 
-    judge = partial(score, open_likeness(settings.reward), settings.reward)
-    return [{"key": one.key, **one.figures} for one in validate(refine, settings, split, judge).samples]
+def _slug(name: str) -> str:
+    return name.lower().replace(",", "").replace(" ", "-")

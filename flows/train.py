@@ -163,6 +163,8 @@ def _kept(told: dict[str, Any]) -> dict[str, Any]:
         if section in MAY_CHANGE or section in aside:
             continue
         flat |= {f"{section}.{key}": one for key, one in value.items()} if isinstance(value, dict) else {section: value}
+    if "start" in told:
+        flat["refine.shift"] = told["settings"]["refine"]["shift"]  # GRPO samples along these levels
     for section in ("sft", "grpo"):
         if flat.get(f"{section}.decay") == "constant":
             flat.pop(f"{section}.steps")  # else the rate knows its end

@@ -77,11 +77,12 @@ def run_all(chains: Sequence[Callable[[], None]], at_once: int) -> None:
     """Run so many at once, all of them, and tell how far they are. Raises what the first that fails raises."""
     with bars() as bar, ThreadPoolExecutor(at_once) as pool:
         advance = bar("trainings", len(chains))
-        for done in as_completed([pool.submit(chain) for chain in chains]):
-            if done.exception():
-                pool.shutdown(cancel_futures=True)
-            done.result()
-            advance(1)
+        try:
+            for done in as_completed([pool.submit(chain) for chain in chains]):
+                done.result()
+                advance(1)
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 def _pasted(lake: Path, version: str, runs: Path, settings: Training) -> list[Mapping[str, Any]]:

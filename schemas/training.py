@@ -152,6 +152,8 @@ class Grpo(Learning):
             raise ValueError(
                 f"within must be [first, end] with room for a window of {self.window} steps, end at most {last}"
             )
+        if self.credit == "patch" and self.spread == "batch":
+            raise ValueError("credit = 'patch' compares each patch with itself alone: it wants spread = 'group'")
         if self.ratio == "guarded" and self.sde == "cps":
             raise ValueError("ratio = 'guarded' is known for sde = 'flow' alone")
         return self

@@ -36,19 +36,21 @@ def credit(grpo: Grpo, found: Sequence[Patches], mask: Tensor, height: int, widt
         within = shrink(mask, height, width) > 0
         varied = within | ~within.any(dim=(2, 3), keepdim=True)  # of an empty mask all
     most = max(len(one.weights) for one in found) if grpo.credit == "patch" else 1
-    planes = torch.zeros(len(mask), most, *mask.shape[2:], device=mask.device)  # (B, P, H, W)
+    cells = torch.zeros(len(mask), most, height, width, device=mask.device)
     shares = torch.zeros(len(mask), most, device=mask.device)
     for row, one in enumerate(found):
         if grpo.credit == "sample":
-            planes[row] = shares[row] = 1
+            cells[row] = shares[row] = 1
             continue
         shares[row, : len(one.weights)] = torch.from_numpy(one.weights).to(shares)
+        planes = torch.zeros(1, len(one.boxes), *mask.shape[2:], device=mask.device)
         for number, (left, top, right, bottom) in enumerate(one.boxes.tolist()):
-            planes[row, number, top:bottom, left:right] = 1
-    cells = shrink(planes, height, width) * varied
+            planes[0, number, top:bottom, left:right] = 1
+        cells[row, : len(one.boxes)] = shrink(planes, height, width)[0]
+    cells = cells * varied
     return Credit(varied, cells / cells.sum(dim=(2, 3), keepdim=True).clamp(min=1e-6), shares)
 
 
 def over(values: Tensor, cells: Tensor) -> Tensor:
     """Return the means of values (N, h, w) over the cells of each patch (N, P, h, w): (N, P)."""
-    return torch.einsum("nhw,nphw->np", values, cells)
+    return (values[:, None] * cells).sum(dim=(2, 3))  # no product of matrices: under autocast that would be bfloat16

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import groupby
 from math import isfinite
 from pathlib import Path
 
@@ -166,7 +167,7 @@ def _sampled(
         ]
     x = torch.cat(ends)
     parts: list[_Part] = []
-    judged: list[Future[tuple[Tensor, list[Tensor]]]] = []
+    judged: list[Future[tuple[Tensor, Tensor]]] = []
     with ThreadPoolExecutor(1) as judge:
         for rows in torch.split(torch.arange(count * group), grpo.at_once):
             of = rows // group
@@ -176,8 +177,7 @@ def _sampled(
             with learner.accelerator.autocast():  # anew: it remembers what it has cast of the weights before
                 frozen = _frozen_means(learner, prompts, of, rollout, began_as)
             parts.append(_Part(rows, rollout, frozen))
-            here = [patched[int(prompt)] for prompt in of]
-            judged.append(judge.submit(_judge, learner, likeness, rollout.latents, truth[of], mask[of], here))
+            judged.append(judge.submit(_judge, learner, likeness, rollout.latents, of, truth, mask, patched))
         try:
             done = [one.result() for one in judged]
         except (ProjectError, torch.OutOfMemoryError):
@@ -189,21 +189,32 @@ def _sampled(
                 "start the same run again: it goes on from its last checkpoint"
             ) from error
     samples = torch.cat([pictures for pictures, _ in done])
-    most = max(each.shape[1] for _, rewards in done for each in rewards)
-    padded = [F.pad(each, (0, 0, 0, most - each.shape[1])) for _, rewards in done for each in rewards]  # (2, P, 1) each
-    found = torch.cat(padded, dim=2).view(2, most, count, group)
-    return parts, samples.view(count, group, *samples.shape[1:]), found.transpose(1, 2)
+    found = torch.cat([rewards for _, rewards in done], dim=2)  # (2, P, B G)
+    rewards = found.view(*found.shape[:2], count, group).transpose(1, 2)
+    return parts, samples.view(count, group, *samples.shape[1:]), rewards
 
 
 def _judge(
-    learner: Learner, likeness: Likeness, latents: Tensor, truth: Tensor, mask: Tensor, patched: list[Patches]
-) -> tuple[Tensor, list[Tensor]]:
-    """Return samples as pictures, and each one's rewards (2, P, 1): of its patches, or of all of it."""
+    learner: Learner, likeness: Likeness, latents: Tensor, of: Tensor, truth: Tensor, mask: Tensor,
+    patched: list[Patches],
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """Return samples `of` prompts as pictures (N, 3, H, W), and their rewards (2, P, N): of patches, or of all.
+
+    Where a sample is no number anywhere, its rewards are none: in a log-prob it would spoil all patches.
+    """
+    by_sample = learner.settings.grpo.credit == "sample"
     samples = learner.backbone.decode(latents)
-    each = by_patch(likeness, samples[:, None], truth, mask, patched)
-    if learner.settings.grpo.credit == "sample":
-        each = [weighed(*one)[:, None] for one in zip(each, patched, strict=True)]
-    return samples, each
+    sound = torch.isfinite(latents).flatten(1).all(dim=1)
+    most = 1 if by_sample else max(len(one.weights) for one in patched)
+    each = []
+    for prompt, together in groupby(range(len(of)), of.tolist().__getitem__):  # the truth is looked at once
+        rows, found = list(together), patched[prompt]
+        one = slice(prompt, prompt + 1)
+        rewards = by_patch(likeness, samples[None, rows], truth[one], mask[one], [found])[0]  # (2, P, G)
+        rewards = weighed(rewards, found)[:, None] if by_sample else rewards
+        rewards = rewards.where(sound[rows], torch.nan)
+        each.append(F.pad(rewards, (0, 0, 0, most - rewards.shape[1])))
+    return samples, torch.cat(each, dim=2)
 
 
 def _frozen_means(

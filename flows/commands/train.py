@@ -119,13 +119,13 @@ def ablate(
     Example: `omnirefiner train ablate train-demo`
     """
     from benchmark.refiners import told
-    from flows.ablations import FIGURES, ablate
+    from flows.ablations import ablate
 
     gains = ablate(folder, seed, at_once, sft_assignments or (), grpo_assignments or ())
     print_table("better than SFT by", [
-        {"": name, **{title: told(found.get(figure)) for figure, title in FIGURES.items()}}
-        for name, found in gains.items()
+        {"": name, **{figure: told(one) for figure, one in found.items()}} for name, found in gains.items()
     ])  # fmt: skip
+    print(f"kept in {folder / 'runs' / 'ablations.json'}")
 
 
 def _tell(run: Path, done: dict[str, Any] | None, as_json: bool) -> None:

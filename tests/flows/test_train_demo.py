@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.ablations import FIGURES, SFT, ablate
+from flows.ablations import SFT, ablate
 from flows.build import build
 from flows.train_demo import built as settings_of
 from flows.train_demo import train_and_compare
@@ -44,11 +44,16 @@ def test_refiners_are_trained_compared_and_taken_apart(folder: Path, monkeypatch
     assert again == found
     assert {path: path.stat().st_mtime_ns for path in trained} == trained  # nothing was trained anew
 
-    monkeypatch.setattr("flows.ablations.GRPO", {"GRPO as it is": (), "likeness alone": ("reward.weights=[1,0]",)})
+    monkeypatch.setattr("flows.ablations.GRPO", {"none": ("grpo.rate=1e-30",), "all": ("grpo.credit=sample",)})
     gains = ablate(folder, 0, 2, SHORT, SHARP)
-    exchanged = {f"references exchanged ({name})" for name in ("SFT", "GRPO")}
-    assert gains.keys() == {*SFT, "GRPO as it is", "likeness alone", *exchanged}
-    assert all(found.keys() == FIGURES.keys() for found in gains.values())
+    exchanged = {f"{name}, references exchanged" for name in ("SFT", "GRPO")}
+    assert gains.keys() == {*SFT, "GRPO", "none", "all", *exchanged}
+    figures = {"psnr", "gain", "likeness", "background", "reward", "reward_embedder", "reward_pixels"}
+    assert all(found.keys() == figures for found in gains.values())
+    assert all(abs(one.mean or 0) < 1e-6 for one in gains["none"].values())  # measured as SFT was
+    assert gains["SFT, references exchanged"]["psnr"].mean != 0
+    kept = json.loads((folder / "runs" / "ablations.json").read_text())
+    assert kept["better than SFT by"].keys() == gains.keys()
 
 
 def test_what_fails_is_told_with_its_run_and_its_reason(folder: Path) -> None:

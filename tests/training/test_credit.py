@@ -7,10 +7,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
+from torch.distributions import Normal
 
 from schemas.training import Grpo, Reward
 from training.credit import Credit, credit, over
 from training.rewards import patches_of
+from training.sde import Step, log_prob
 
 REWARD = Reward(likeness="embedder", patches=(1.0, 0.5))
 
@@ -24,7 +26,7 @@ def masks(top: int, left: int, height: int, width: int) -> Tensor:
 
 
 def given_to(mask: Tensor, side: int, how: Literal["sample", "patch"], where: Literal["all", "mask"]) -> Credit:
-    return credit(Grpo(credit=how, varied=where), patches_of(mask, REWARD), mask, side, side)
+    return credit(Grpo(credit=how, varied=where, spread="group"), patches_of(mask, REWARD), mask, side, side)
 
 
 @given(
@@ -62,6 +64,18 @@ def test_a_patch_answers_with_its_own_cells_alone() -> None:
         inside = torch.zeros(64, 64, dtype=torch.bool)
         inside[top:bottom, left:right] = True
         assert torch.equal(cells > 0, inside)
+
+
+def test_a_patchs_log_prob_is_the_mean_of_log_densities_over_its_own_cells() -> None:
+    mask = masks(8, 8, 40, 40)
+    found, boxes = given_to(mask, 64, "patch", "all"), patches_of(mask, REWARD)[0].boxes.tolist()
+    mean, reached = (torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(seed)) for seed in (0, 1))
+    with torch.autocast("cpu", torch.bfloat16):
+        told = over(log_prob("flow", Step(mean, 0.3), reached), found.cells)
+    assert told.dtype == torch.float32  # a ratio is clipped at 1e-4
+    densities = Normal(mean.double(), 0.3).log_prob(reached.double())  # type: ignore[no-untyped-call]  # torch's own
+    for number, (left, top, right, bottom) in enumerate(boxes):
+        assert float(told[0, number]) == pytest.approx(float(densities[0, :, top:bottom, left:right].mean()), rel=1e-4)
 
 
 def test_of_an_empty_mask_everything_varies() -> None:

@@ -94,7 +94,8 @@ def test_a_run_leaves_rewards_guards_groups_and_curves(split: Split, tmp_path: P
         ("grpo.updates=2",),
         ("grpo.kl=frozen", "grpo.beta=0.1"),
         ("grpo.sde=cps", "grpo.ema=0.9"),
-        ("grpo.ratio=guarded",),
+        ("grpo.ratio=guarded", "grpo.updates=2"),
+        ("grpo.credit=sample", "grpo.varied=all", "grpo.spread=batch"),  # as larger backbones learn
     ],
 )
 def test_a_run_that_stops_goes_on_to_the_same_bits(more: tuple[str, ...], split: Split, tmp_path: Path) -> None:
@@ -130,11 +131,20 @@ def test_held_near_the_frozen_policy_a_run_strays_less(split: Split, tmp_path: P
     assert told_of(tmp_path / "bf16", "kl")[-1] > 0
 
 
-def test_a_batch_in_parts_has_the_same_gradient(split: Split, tmp_path: Path) -> None:
+@pytest.mark.parametrize("more", [(), ("grpo.credit=sample", "grpo.varied=all", "grpo.spread=batch")])
+def test_a_batch_in_parts_has_the_same_gradient(more: tuple[str, ...], split: Split, tmp_path: Path) -> None:
     for name in ("12", "5"):
-        trained(tmp_path / name, split, settings(f"grpo.at_once={name}", "grpo.steps=2"))
+        trained(tmp_path / name, split, settings(f"grpo.at_once={name}", "grpo.steps=2", *more))
     for name in ("reward", "norm"):
         assert told_of(tmp_path / "5", name) == pytest.approx(told_of(tmp_path / "12", name), rel=1e-3)
+
+
+def test_a_patch_named_twice_is_learnt_from_once(split: Split, tmp_path: Path) -> None:
+    for name in ("[1.0]", "[1.0,1.0]"):
+        trained(tmp_path / name, split, settings(f"reward.patches={name}", "grpo.steps=2"))
+    for name in ("reward", "norm", "loss"):
+        one, other = (told_of(tmp_path / patches, name) for patches in ("[1.0]", "[1.0,1.0]"))
+        assert one == pytest.approx(other, rel=1e-3, abs=1e-7)
 
 
 def test_two_processes_learn_what_one_does(small: Lake, split: Split, tmp_path: Path) -> None:
@@ -301,6 +311,7 @@ def test_a_group_larger_than_memory_is_told(split: Split, tmp_path: Path, monkey
         (["grpo.sampler=4", "grpo.within=[0,4]", "grpo.sde=cps"], "end at most 3"),
         (["grpo.window=4", "grpo.within=[2,5]"], "room for a window of 4 steps"),
         (["grpo.sde=cps", "grpo.ratio=guarded"], "guarded"),
+        (["grpo.credit=patch", "grpo.spread=batch"], "it wants spread = 'group'"),
         (["reward.weights=[0,0]"], "weights must name one reward"),
         (["grpo.group=1"], "greater than or equal to 2"),
     ],

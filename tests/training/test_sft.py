@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -178,13 +179,19 @@ def test_a_process_that_dies_ends_the_run_and_it_goes_on_from_its_last_checkpoin
              *command, *many],
             stdout=said, stderr=said, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"},
         )  # fmt: skip
-        ends = time.monotonic() + 240
-        while kept.newest(run) is None and time.monotonic() < ends and launched.poll() is None:
-            time.sleep(0.2)
-        second = [one for one in psutil.Process(launched.pid).children() if one.environ().get("RANK") == "1"]
-        assert len(second) == 1, Path(said.name).read_text()[-2000:]
-        second[0].kill()
-        assert launched.wait(timeout=120) != 0  # none waits for ever
+        ends, ranks = time.monotonic() + 240, []
+        try:
+            while kept.newest(run) is None and time.monotonic() < ends and launched.poll() is None:
+                time.sleep(0.2)
+            ranks = psutil.Process(launched.pid).children()
+            second = [one for one in ranks if one.environ().get("RANK") == "1"]
+            assert len(second) == 1, Path(said.name).read_text()[-2000:]
+            second[0].kill()
+            assert launched.wait(timeout=120) != 0  # none waits for ever
+        finally:
+            for left in (launched, *ranks):
+                with suppress(psutil.NoSuchProcess):
+                    left.kill()
     found = kept.newest(run)
     assert found is not None
     trained(run, split, settings(f"sft.steps={found.step + 2}", constant))
