@@ -91,7 +91,12 @@ def told(one: Estimate | None) -> str:
     """Return a mean and the bounds of 95% in words; of one product there are no bounds."""
     if one is None or one.mean is None:
         return ""
-    return f"{one.mean:.3f}" + ("" if one.low is None else f" ({one.low:.3f} to {one.high:.3f})")
+    mean, *bounds = (
+        f"{value:.4f}" if abs(value) < 1 else f"{value:.2f}"
+        for value in (one.mean, one.low, one.high)
+        if value is not None
+    )
+    return f"{mean} ({' to '.join(bounds)})" if bounds else mean
 
 
 def pasted(batch: Batch) -> Tensor:

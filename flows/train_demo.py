@@ -50,7 +50,7 @@ def train_and_compare(
     one_thread_each()
     settings = load_training([*sft, *grpo], "tiny")  # wrong ones are told before any work
     with bars() as bar:
-        for group in ("train", HELD_OUT):
+        for group in (HELD_OUT,) if settings.data.reference == "whole" else ("train", HELD_OUT):
             split = open_split(str(lake), version, group)
             look_up(split, runs / "places", at_once, bar(f"places {group}", split.samples))
     chains: list[Callable[[], None]] = []

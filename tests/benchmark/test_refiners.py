@@ -60,4 +60,4 @@ def test_a_comparison_is_written_for_people_and_for_machines(tmp_path: Path) -> 
     page = (tmp_path / "comparison.html").read_text()
     assert "A &amp; B" in page
     assert "<b>" not in page
-    assert "12.500 (12.000 to 13.000)" in page
+    assert "12.50 (12.00 to 13.00)" in page

@@ -10,7 +10,7 @@ from flows.build import build
 from flows.train_demo import built as settings_of
 from flows.train_demo import train_and_compare
 from schemas.errors import TrainingError
-from tests.conftest import SMALL, Built
+from tests.conftest import SMALL
 
 SHORT = (
     "data.size=64", "data.batch=4", "data.workers=0", "data.reference=whole", "tiny.width=32", "tiny.depth=1",
@@ -19,15 +19,11 @@ SHORT = (
 SHARP = ("grpo.steps=2", "grpo.prompts=2", "grpo.group=2", "validation.samples=8")
 
 
-@pytest.fixture
-def folder(copied: Built, tmp_path: Path) -> Path:
-    """A folder as `train demo` makes it, its lake that of the other tests published anew."""
-    assert settings_of(rendered=True) != settings_of(rendered=False)
-    splits = [one for one in settings_of(rendered=True) if one.startswith("splits.")]
-    place = tmp_path / "demo"
-    place.mkdir()
-    copied.lake.root.rename(place / "lake")
-    build(str(copied.photos), str(place / "lake"), assignments=[*SMALL, *splits], version="demo")
+@pytest.fixture(scope="module")
+def folder(rendered: Path, prefect: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder as `train demo` makes it, of small photos."""
+    place = tmp_path_factory.mktemp("demo")
+    build(str(rendered), str(place / "lake"), assignments=[*SMALL, *settings_of(rendered=True)], version="demo")
     return place
 
 
@@ -57,7 +53,7 @@ def test_refiners_are_trained_compared_and_taken_apart(folder: Path, monkeypatch
 
 
 def test_what_fails_is_told_with_its_run_and_its_reason(folder: Path) -> None:
-    with pytest.raises(TrainingError, match="has no refiner of seed 5; `omnirefiner train demo"):
+    with pytest.raises(TrainingError, match="it has no refiners of seed 5; `omnirefiner train demo"):
         ablate(folder, 5, 1, (), ())
     with pytest.raises(TrainingError, match=r"run .*(sft|blind)-0: .*begin another run with a lower rate"):
-        train_and_compare(folder / "lake", "demo", folder / "runs", 1, 1, (*SHORT, "sft.rate=1e30"), SHARP)
+        train_and_compare(folder / "lake", "demo", folder / "wild", 1, 1, (*SHORT, "sft.rate=1e30"), SHARP)
