@@ -37,7 +37,7 @@ def train_sft(
     """Fine-tune a backbone on a version's training split; return its last step and validation figures.
 
     `held_out` names the split group that is never trained on and always tried; None: none. Several processes (as
-    `accelerate launch` starts them) divide each batch; all but the first return None.
+    torchrun starts them) divide each batch; all but the first return None.
     """
     if backbone not in get_args(BackboneName):
         raise SettingsError(f"--backbone {backbone}: no such backbone; there are: {', '.join(get_args(BackboneName))}")
@@ -119,9 +119,11 @@ def _trained(
 
 def _process() -> Any:
     """Return this process's place among those that train together."""
+    import torch
     from accelerate import PartialState
 
-    return PartialState(timeout=timedelta(days=7))  # others wait while the first looks up places, or tries
+    # others wait while the first looks up places, or tries; without `cpu` those of a CPU would not know of each other
+    return PartialState(cpu=not torch.cuda.is_available(), timeout=timedelta(days=7))
 
 
 def _held_out(lake: str, version: str, group: str | None) -> Split | None:

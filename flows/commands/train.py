@@ -38,7 +38,7 @@ def sft(
     folder.
 
     Example: `omnirefiner train sft --version v1 --backbone tiny --set sft.steps=2000`; on several GPUs
-    `accelerate launch -m flows.cli train sft --version v1 --backbone flux_kontext`.
+    `torchrun --nproc_per_node 8 -m flows.cli train sft --version v1 --backbone flux_kontext`.
     """
     from flows.train import train_sft
 

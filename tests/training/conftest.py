@@ -1,6 +1,7 @@
 """Small published versions of made-up samples, whose pixels tell which sample they are of."""
 
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,12 @@ SIDES = ((160, 96), (128, 128), (96, 160))  # width, height
 PER_SHARD = 8
 # pictures of about 128 px are what they are: with whole crops of data.size 128, no pixel is changed
 PLAIN = Data(size=128, batch=6, crop="whole", reference="whole", window=16, workers=0)
+
+
+def processes(count: int) -> list[str]:
+    """Return the command that runs `omnirefiner` in so many processes."""
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(count)]
+    return [sys.executable, *launch, "-m", "flows.cli"]
 
 
 def make_row(lake: Lake, number: int, split_group: str = "train") -> Row:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from schemas.errors import SettingsError, TrainingError
 from schemas.training import Grpo, Training, load_training
 from tasks.lake import Lake
+from tests.training.conftest import processes
 from training.backbones.opened import open_backbone
 from training.checkpoints import save_weights
 from training.dataset import Split, open_split
@@ -157,14 +158,10 @@ def test_two_processes_learn_what_one_does(small: Lake, split: Split, tmp_path: 
     command += ["--from", str(tmp_path / "start")]
     for key in ("grpo.steps=2", "grpo.at_once=8", "grpo.group=3", "grpo.rate=1e-3", "checkpoints.every=2"):
         command += ["--set", key]
-    launch = [
-        "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines", "1",
-        "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0",
-    ]  # fmt: skip
-    for name, how in (("one", []), ("two", launch)):
+    for name, how in (("one", [sys.executable, "-m", "flows.cli"]), ("two", processes(2))):
         done = subprocess.run(
-            [sys.executable, *how, "-m", "flows.cli", *command, "--out", str(tmp_path / name)], check=False,
-            capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, timeout=300,
+            [*how, *command, "--out", str(tmp_path / name)], check=False, capture_output=True, text=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1"}, timeout=300,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr[-2000:]
         assert json.loads(done.stdout)["steps"] == 2

@@ -19,6 +19,7 @@ from safetensors.torch import load_file
 from schemas.errors import TrainingError
 from schemas.training import Tiny, Training, load_training
 from tasks.lake import Lake
+from tests.training.conftest import processes
 from training import kept
 from training.backbones import Text
 from training.backbones.opened import open_backbone
@@ -150,9 +151,7 @@ def test_two_processes_learn_what_one_does(small: Lake, split: Split, tmp_path: 
     command = ["train", "sft", "--version", "v1", "--lake", str(small.root), "--held-out", "none"]
     assigned = [part for one in SMALL for part in ("--set", one)]
     launched = subprocess.run(
-        [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines", "1",
-         "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0", "-m", "flows.cli", *command,
-         "--out", str(tmp_path / "two"), "--json", *assigned, "--set", "sft.decay=constant"],
+        [*processes(2), *command, "--out", str(tmp_path / "two"), "--json", *assigned, "--set", constant],
         check=False, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, timeout=300,
     )  # fmt: skip
     assert launched.returncode == 0, launched.stderr[-2000:]
@@ -174,16 +173,14 @@ def test_a_process_that_dies_ends_the_run_and_it_goes_on_from_its_last_checkpoin
     many = [part for one in (*SMALL, constant, "sft.steps=5000", "checkpoints.every=1") for part in ("--set", one)]
     with (tmp_path / "said").open("w+") as said:
         launched = subprocess.Popen(
-            [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines",
-             "1", "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0", "-m", "flows.cli",
-             *command, *many],
-            stdout=said, stderr=said, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"},
+            [*processes(2), *command, *many], stdout=said, stderr=said, text=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
         )  # fmt: skip
         ends, ranks = time.monotonic() + 240, []
         try:
             while kept.newest(run) is None and time.monotonic() < ends and launched.poll() is None:
                 time.sleep(0.2)
-            ranks = psutil.Process(launched.pid).children()
+            ranks = psutil.Process(launched.pid).children(recursive=True)
             second = [one for one in ranks if one.environ().get("RANK") == "1"]
             assert len(second) == 1, Path(said.name).read_text()[-2000:]
             second[0].kill()
