@@ -10,19 +10,17 @@ from torch import Tensor
 
 from benchmark.compare import Estimate
 from benchmark.refiners import Line, by_product, interval
-from flows.train_demo import HELD_OUT, run_all, run_training
+from flows.train_demo import HELD_OUT, products_of, run_all, run_training
 from schemas.errors import TrainingError
 from schemas.training import Training, load_training
-from tasks import catalog
 from tasks.engines.load import one_thread_each
-from tasks.lake import Lake
 from training import kept
 from training.checkpoints import load_weights
-from training.dataset import Batch, open_split
+from training.dataset import Batch, Split, open_split
 from training.likeness import open_likeness
 from training.places import look_up
 from training.rewards import score
-from training.validate import refined, validate
+from training.validate import Score, refined, validate
 
 SFT: dict[str, tuple[str, ...]] = {"SFT, the mask weighs nothing": ("sft.mask=false",)}
 GRPO: dict[str, tuple[str, ...]] = {
@@ -58,10 +56,10 @@ def ablate(folder: Path, seed: int, at_once: int, sft: Sequence[str], grpo: Sequ
         for name, changed in parts.items()
     ]
     run_all(chains, at_once)
-    with catalog.read(Lake(lake)) as connection:
-        found = catalog.rows(connection, "SELECT quadruplet_id, product FROM samples")
-    products = {row["quadruplet_id"]: row["product"] for row in found}
-    measured = partial(_measured, lake, runs / "places", load_training([*sft, *grpo], "tiny"), products)
+    products, settings = products_of(lake), load_training([*sft, *grpo], "tiny")
+    split = look_up(open_split(str(lake), "demo", HELD_OUT), runs / "places", 1)
+    judge = partial(score, open_likeness(settings.reward), settings.reward)
+    measured = partial(_measured, split, settings, judge, products)
     before = by_product(measured(start.folder), products)
     lines = {"GRPO": measured(sharpened.folder)}
     lines |= {name: measured(_newest(run)) for name, run in folders.items()}
@@ -85,12 +83,11 @@ def ablate(folder: Path, seed: int, at_once: int, sft: Sequence[str], grpo: Sequ
 
 
 def _measured(
-    lake: Path, places: Path, settings: Training, products: Mapping[str, str], checkpoint: Path, exchanged: bool = False
-) -> list[Line]:
+    split: Split, settings: Training, judge: Score, products: Mapping[str, str], checkpoint: Path,
+    exchanged: bool = False,
+) -> list[Line]:  # fmt: skip
     """Return what a refiner makes of each held-out sample; `exchanged`: shown the reference of another product."""
     backbone, own = load_weights(checkpoint)
-    split = look_up(open_split(str(lake), "demo", HELD_OUT), places, 1)
-    judge = partial(score, open_likeness(settings.reward), settings.reward)
 
     def refine(batch: Batch) -> Tensor:
         return refined(backbone, own, _exchanged(batch, products) if exchanged else batch)

@@ -66,11 +66,16 @@ def train_and_compare(
         "sft": [line for seed in range(seeds) for line in read_run(runs / f"grpo-{seed}", 0)],  # with its reward
         "grpo": [line for seed in range(seeds) for line in read_run(runs / f"grpo-{seed}")],
     }
-    with catalog.read(Lake(lake)) as connection:
-        found = catalog.rows(connection, "SELECT quadruplet_id, product FROM samples")
-    comparison = compared(lines, {row["quadruplet_id"]: row["product"] for row in found})
+    comparison = compared(lines, products_of(lake))
     write_comparison(runs, comparison, f"Refiners trained on version '{version}', {seeds} seeds")
     return comparison
+
+
+def products_of(lake: Path) -> dict[str, str]:
+    """Return the product of each sample, by its key."""
+    with catalog.read(Lake(lake)) as connection:
+        found = catalog.rows(connection, "SELECT quadruplet_id, product FROM samples")
+    return {row["quadruplet_id"]: row["product"] for row in found}
 
 
 def run_all(chains: Sequence[Callable[[], None]], at_once: int) -> None:

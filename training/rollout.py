@@ -70,8 +70,8 @@ def step_of(
     """Return the Gaussian of a stochastic step from `x` (N, C, h, w), as the backbone takes it now.
 
     `of` (N,) names each sample's prompt, in rising order. Where samples are `parting`, the backbone is asked once for
-    all that stand at one place: in a window of one step, a group costs what one sample does. Cells that do not vary are
-    to go the certain way.
+    all that stand at one place: a window of the last step alone costs a group what one sample costs. Cells that do not
+    vary are to go the certain way.
     """
     if parting:
         first = torch.ones_like(of, dtype=torch.bool)  # of its prompt's samples

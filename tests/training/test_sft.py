@@ -11,7 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import psutil  # type: ignore[import-untyped]  # accelerate brings it
+import psutil  # type: ignore[import-untyped]  # it has no types
 import pytest
 import torch
 from safetensors.torch import load_file
