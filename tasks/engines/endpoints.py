@@ -92,9 +92,17 @@ def _tell(told: asyncio.Future[None]) -> None:
         told.set_result(None)
 
 
-@cache
+_STARTING = threading.Lock()  # workers that ask first at once would each start a loop, and wait on one another's for ever
+
+
 def pool() -> Pool:
-    """Return the process's pool, its loop running."""
+    """Return the process's one pool, its loop running."""
+    with _STARTING:
+        return _started()
+
+
+@cache
+def _started() -> Pool:
     loop = asyncio.new_event_loop()
     threading.Thread(target=loop.run_forever, name="endpoints", daemon=True).start()
     shared = Pool(loop)
