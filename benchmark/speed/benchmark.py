@@ -14,7 +14,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any
@@ -41,24 +42,27 @@ def main(
     engines: Annotated[
         str, typer.Option(help="The 'embedded' engines, or 'stand-in' ones that answer at once.")
     ] = "embedded",
+    edits: Annotated[int, typer.Option(min=1, max=8, help="Asked for each pair.")] = 3,
+    folder: Annotated[Path | None, typer.Option(help="A folder that keeps all of it; else a temporary one.")] = None,
     only: Annotated[str | None, typer.Option(hidden=True)] = None,
-    folder: Annotated[Path | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """Measure the way to a benchmark, then the bare loop over the same work."""
     if only and folder:
+        settings = _assignments(size, edits)
         match only:
             case "render":
                 found = render(folder, size, products)
             case "whole way":
-                found = whole_way(folder, size, engines)
+                found = whole_way(folder, settings, engines)
             case _:
-                found = bare_loop(folder, size, engines)
+                found = bare_loop(folder, settings, engines)
         print(json.dumps(found))
         return
     with tempfile.TemporaryDirectory() as name:
-        root = Path(name)
-        rendered = _measured("render", root, size, engines, products)
-        runs = {kind: _measured(kind, root, size, engines, products) for kind in ("whole way", "bare loop")}
+        root = folder or Path(name)
+        kinds = ("render", "whole way", "bare loop")
+        rendered, *both = (_measured(kind, root, size, engines, products, edits) for kind in kinds)
+        runs = dict(zip(kinds[1:], both, strict=True))
         table = Table("", "start-up s", "job s", "of the bare loop", "ms a triplet", "own peak MB")
         triplets = runs["whole way"]["triplets"]
         for kind, run in runs.items():
@@ -78,15 +82,26 @@ def main(
 
 
 def render(root: Path, size: int, products: int) -> dict[str, Any]:
-    """Render the photos: that is no part of the job."""
-    from tasks.render.photos import render_set
-
+    """Render the photos, in a process a core: that is no part of the job."""
     begun = time.perf_counter()
-    render_set(root / "photos", products=products, views=VIEWS, seed=0, size=size)
+    with ProcessPoolExecutor() as pool:
+        list(pool.map(partial(_rendered, root / "photos", size), range(products), chunksize=16))
     return {"seconds": time.perf_counter() - begun}
 
 
-def whole_way(root: Path, size: int, engines: str) -> dict[str, Any]:
+def _rendered(photos: Path, size: int, index: int) -> None:
+    from tasks.render.photos import jpeg, render_view
+    from tasks.render.products import product
+
+    item = product(0, index)
+    folder = photos / item.product_id
+    folder.mkdir(parents=True)
+    for number in range(VIEWS):
+        shown = render_view(item, number, 0, size)
+        (folder / f"{number:02d}.jpg").write_bytes(jpeg(shown.pixels, shown.view.quality))
+
+
+def whole_way(root: Path, assignments: list[str], engines: str) -> dict[str, Any]:
     """Build and freeze through the flows; also write down each stage's items and chunks, for the bare loop."""
     begun = time.perf_counter()
     import torch  # noqa: F401
@@ -116,8 +131,9 @@ def whole_way(root: Path, size: int, engines: str) -> dict[str, Any]:
     vars(flows.build)["work_through"] = noted
     lake = root / "lake"
     with server():
-        flows.build.build(str(root / "photos"), str(lake), assignments=_assignments(size))
-        manifest = build_benchmark(NAME, 10**6, str(lake), _rules(lake), partial=True)
+        flows.build.build(str(root / "photos"), str(lake), assignments=assignments)
+        candidates, rules = _rules(lake)
+        manifest = build_benchmark(NAME, candidates, str(lake), rules, partial=True)
     seconds = time.perf_counter() - first[0]
     (root / "chunks.json").write_text(json.dumps(chunks))
     return {
@@ -132,7 +148,7 @@ def whole_way(root: Path, size: int, engines: str) -> dict[str, Any]:
     }
 
 
-def bare_loop(root: Path, size: int, engines: str) -> dict[str, Any]:
+def bare_loop(root: Path, assignments: list[str], engines: str) -> dict[str, Any]:
     """Do the same work without Prefect, plan, choice and catalogue."""
     begun = time.perf_counter()
     import torch  # noqa: F401
@@ -147,7 +163,7 @@ def bare_loop(root: Path, size: int, engines: str) -> dict[str, Any]:
 
     if engines == "stand-in":
         stand_in()
-    settings = load_settings("embedded", _assignments(size))
+    settings = load_settings("embedded", assignments)
     chunks = json.loads((root / "chunks.json").read_text())
     context = Context(create_lake(root / "bare"), settings, "000001", fingerprints(settings))
     keys = read_manifest(open_lake(root / "lake"), NAME)["benchmark"]["members"]["key"]
@@ -173,28 +189,31 @@ def bare_loop(root: Path, size: int, engines: str) -> dict[str, Any]:
     return {"start-up": start - begun, "seconds": time.perf_counter() - start, "memory": _memory()}
 
 
-def _measured(kind: str, root: Path, size: int, engines: str, products: int) -> dict[str, Any]:
-    command = [sys.executable, "-m", "benchmark.speed.benchmark", "--only", kind, "--folder", str(root), "--size",
-               str(size), "--engines", engines, "--products", str(products)]  # fmt: skip
+def _measured(kind: str, root: Path, size: int, engines: str, products: int, edits: int) -> dict[str, Any]:
+    command = [
+        sys.executable, "-m", "benchmark.speed.benchmark", "--only", kind, "--folder", str(root), "--size", str(size),
+        "--engines", engines, "--products", str(products), "--edits", str(edits),
+    ]  # fmt: skip
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return found
 
 
-def _assignments(size: int) -> list[str]:
+def _assignments(size: int, edits: int) -> list[str]:
     reserve = ["splits.train=0", "splits.validation=0", "splits.benchmark=1"]
-    return [f"intake.size={size}", "intake.min_side=64", *reserve]
+    return [f"intake.size={size}", "intake.min_side=64", f"instruct.edits_per_pair={edits}", *reserve]
 
 
-def _rules(lake: Path) -> list[str]:
-    """Return rules that leave nothing out: what is measured is the way, not the choice."""
+def _rules(lake: Path) -> tuple[int, list[str]]:
+    """Return how many quadruplets there are, and rules that leave none out: what is measured is the way, not the choice."""
     from tasks import catalog
     from tasks.lake import open_lake
 
     with catalog.read(open_lake(lake)) as connection:
         found = catalog.rows(connection, "SELECT category, task, count(*) AS n FROM quadruplets GROUP BY ALL")
     shares = ", ".join(f'"{row["category"]}, {row["task"]}"={row["n"]}' for row in found)
-    return [f"select.shares={{{shares}}}", "select.per_product=1000", "select.per_cluster=1000"]
+    rules = [f"select.shares={{{shares}}}", "select.per_product=1000", "select.per_cluster=1000"]
+    return sum(row["n"] for row in found), rules
 
 
 def _bytes(folder: Path) -> int:
