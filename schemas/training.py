@@ -108,9 +108,12 @@ class Sft(Learning):
     """Supervised fine-tuning by flow matching."""
 
     lora: Annotated[int, Field(ge=0, le=1024)] = 128  # its rank and alpha (ImageCritic); 0: the transformer learns
-    loss: Literal["velocity", "latent"] = "velocity"  # what is compared: velocities, or what they say is clean
+    loss: Literal["velocity", "latent", "pixel"] = (
+        "velocity"  # what is compared: velocities, or what they say is clean,
+    )
+    # as latents or as pictures
     relative: Annotated[float, Field(ge=0)] = 0.0  # > 0: a sample's loss is weighed by r / (r + its draft's own error),
-    # so that what is nearly right counts as well; of the clean latents' squares
+    # so that what is nearly right counts as well; of latents' squares, or of pixels' where they are compared
     mask: bool = True  # the masked region weighs as much as all the rest (ImageCritic)
     sigma_mean: float = 0.0  # of the noise levels' logits
     sigma_std: Annotated[float, Field(gt=0)] = 1.0

@@ -194,6 +194,7 @@ def _sampled(
     return parts, samples.view(count, group, *samples.shape[1:]), rewards
 
 
+@torch.no_grad()
 def _judge(
     learner: Learner, likeness: Likeness, latents: Tensor, of: Tensor, truth: Tensor, mask: Tensor,
     patched: list[Patches],

@@ -72,16 +72,21 @@ def losses(backbone: Backbone, settings: Training, batch: Batch, step: int, cach
     sigma = sigmas_of(sft, settings.seed, step, batch.keys).to(device)
     noisy = mix(clean, noise, sigma)
     velocity = shown.velocity(backbone, noisy.to(clean.dtype), sigma)
-    mask = batch.mask.to(device)
-    weight = shrink(mask if sft.mask else torch.zeros_like(mask), *clean.shape[2:])
-    if sft.loss == "velocity":
-        loss = masked_loss(velocity, noise - clean, weight)
-    else:
-        found = noisy - sigma.view(-1, 1, 1, 1) * velocity.float()  # what the velocity says the clean latents are
-        loss = masked_loss(found, clean, weight)
+    mask = batch.mask.to(device) if sft.mask else torch.zeros_like(batch.mask, device=device)
+    weight = shrink(mask, *clean.shape[2:])
+    draft, truth = shown.draft, clean
+    found = noisy - sigma.view(-1, 1, 1, 1) * velocity.float()  # what the velocity says the clean latents are
+    match sft.loss:
+        case "velocity":
+            loss = masked_loss(velocity, noise - clean, weight)
+        case "latent":
+            loss = masked_loss(found, clean, weight)
+        case "pixel":
+            draft, truth, weight = input, target, mask.float()
+            loss = masked_loss(backbone.decode(found), target, weight)
     if not sft.relative:
         return loss
-    return loss * sft.relative / (sft.relative + masked_loss(shown.draft, clean, weight))
+    return loss * sft.relative / (sft.relative + masked_loss(draft, truth, weight))
 
 
 def _accumulated(learner: Learner, batch: Batch, step: int, cache: Cache | None) -> float:

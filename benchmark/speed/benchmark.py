@@ -205,7 +205,7 @@ def _assignments(size: int, edits: int) -> list[str]:
 
 
 def _rules(lake: Path) -> tuple[int, list[str]]:
-    """Return how many quadruplets there are, and rules that leave none out: what is measured is the way, not the choice."""
+    """Return how many quadruplets there are, and rules that leave none of them out."""
     from tasks import catalog
     from tasks.lake import open_lake
 

@@ -49,35 +49,49 @@ def load_autoencoder(path: Path) -> Weights:
 
 def encode(weights: Weights, image: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return the latents (h, w, 32) of an RGB image (8h, 8w, 3), values 0..1."""
-    return _run(weights, "encoder", ENCODER, image)
+    return _one(weights, "encoder", ENCODER, image)
 
 
 def decode(weights: Weights, latents: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return the RGB image (8h, 8w, 3), values 0..1, of latents (h, w, 32)."""
-    return np.clip(_run(weights, "decoder", DECODER, latents), 0, 1)
+    return np.clip(_one(weights, "decoder", DECODER, latents), 0, 1)
 
 
-def _run(weights: Weights, half: str, layers: tuple[str, ...], array: NDArray[np.float32]) -> NDArray[np.float32]:
+def decoded(weights: Weights, latents: "Tensor") -> "Tensor":
+    """Return RGB images, float32 (B, 3, 8h, 8w), of latents, float32 (B, 32, h, w).
+
+    Their values are about 0..1; gradients reach the latents.
+    """
+    return _run(weights, "decoder", DECODER, latents)
+
+
+def _one(weights: Weights, half: str, layers: tuple[str, ...], array: NDArray[np.float32]) -> NDArray[np.float32]:
     import torch
-    from torch.nn import functional as F  # noqa: N812
 
     with torch.inference_mode():
         x = torch.from_numpy(np.ascontiguousarray(array)).permute(2, 0, 1)[None]  # (1, C, H, W), channels last
-        for number, layer in enumerate(layers):
-            name = f"{half}.{number}"
-            match layer:
-                case "conv" | "down":
-                    stride = 2 if layer == "down" else 1
-                    x = F.conv2d(x, weights[f"{name}.weight"], weights.get(f"{name}.bias"), stride, 1)
-                case "block":
-                    x = _block(weights, name, x)
-                case "up":
-                    x = F.interpolate(x, scale_factor=2, mode="nearest")
-                case "clamp":
-                    x = torch.tanh(x / 3) * 3
-                case "relu":
-                    x = F.relu(x)
-        return x[0].permute(1, 2, 0).numpy()
+        return _run(weights, half, layers, x)[0].permute(1, 2, 0).numpy()
+
+
+def _run(weights: Weights, half: str, layers: tuple[str, ...], x: "Tensor") -> "Tensor":
+    import torch
+    from torch.nn import functional as F  # noqa: N812
+
+    for number, layer in enumerate(layers):
+        name = f"{half}.{number}"
+        match layer:
+            case "conv" | "down":
+                stride = 2 if layer == "down" else 1
+                x = F.conv2d(x, weights[f"{name}.weight"], weights.get(f"{name}.bias"), stride, 1)
+            case "block":
+                x = _block(weights, name, x)
+            case "up":
+                x = F.interpolate(x, scale_factor=2, mode="nearest")
+            case "clamp":
+                x = torch.tanh(x / 3) * 3
+            case "relu":
+                x = F.relu(x)
+    return x
 
 
 def _block(weights: Weights, name: str, x: "Tensor") -> "Tensor":

@@ -92,7 +92,9 @@ def _tell(told: asyncio.Future[None]) -> None:
         told.set_result(None)
 
 
-_STARTING = threading.Lock()  # workers that ask first at once would each start a loop, and wait on one another's for ever
+_STARTING = (
+    threading.Lock()
+)  # workers that ask first at once would each start a loop, and wait on one another's for ever
 
 
 def pool() -> Pool:

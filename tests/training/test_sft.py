@@ -116,6 +116,24 @@ def test_a_sample_may_be_weighed_by_how_far_off_its_draft_is(split: Split) -> No
     assert torch.allclose(weighed, plain * 0.01 / (0.01 + plain), rtol=1e-3)
 
 
+def test_a_loss_in_pixels_is_that_of_the_pictures_and_teaches(split: Split, tmp_path: Path) -> None:
+    told = settings("sft.loss=pixel", "sft.relative=0")
+    backbone = open_backbone("tiny", told)
+    batch = next(iter(batches(split, told.data, 0)))
+    input, target = (one.double().numpy() / 255 for one in (batch.input, batch.target))
+    mask = batch.mask.numpy()
+    error = ((input - target) ** 2).mean(axis=1, keepdims=True)  # untrained, it answers with the draft
+    wanted = [
+        (each * ~where).mean() + (each[where].mean() if where.any() else 0)
+        for each, where in zip(error, mask, strict=True)
+    ]
+    assert losses(backbone, told, batch, 0).tolist() == pytest.approx(wanted, rel=1e-4)
+    more = ("sft.loss=pixel", "sft.steps=20", "sft.rate=3e-3", "validation.every=20", "checkpoints.every=20")
+    trained(tmp_path / "run", split, settings(*more))
+    told_losses = losses_of(tmp_path / "run")
+    assert sum(told_losses[-5:]) < 0.9 * sum(told_losses[:5])
+
+
 def test_latents_from_disk_are_those_of_the_encoder(split: Split, tmp_path: Path) -> None:
     told = settings("sft.cache=true", "sft.steps=12")
     trained(tmp_path / "run", split, told)

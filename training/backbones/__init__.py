@@ -37,7 +37,7 @@ class Backbone(Protocol):
         """Return latents (B, C, h, w) of pictures, float32 (B, 3, H, W), 0..1. No gradient."""
 
     def decode(self, latents: Tensor) -> Tensor:
-        """Return pictures, float32 (B, 3, H, W), 0..1, of latents. No gradient."""
+        """Return pictures, float32 (B, 3, H, W), 0..1, of latents. Gradients reach the latents."""
 
     def prompt(self, instructions: Sequence[str], pictures: Sequence[Tensor] = ()) -> Text:
         """Return what the transformer is told of instructions, a row each. No gradient.

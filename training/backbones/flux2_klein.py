@@ -15,6 +15,7 @@ from schemas.training import Klein
 from training.backbones import Text
 from training.backbones.pipelines import attention_and_feed_forward, dtype_of, load
 from training.backbones.tokens import grid, patches, unpatch
+from training.backbones.within import within
 
 APART = 10  # of two pictures along the first axis
 
@@ -42,13 +43,12 @@ class Flux2KleinBackbone:
         normal: Tensor = (packed - self.mean.to(packed.device)) / self.std.to(packed.device)
         return normal.to(pictures.device)
 
-    @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:
         """Return pictures, float32 (B, 3, H, W), 0..1."""
         vae = self.pipeline.vae
         packed = latents.float() * self.std.to(latents.device) + self.mean.to(latents.device)
         pictures: Tensor = vae.decode(F.pixel_shuffle(packed, 2).to(vae.device, vae.dtype), return_dict=False)[0]
-        return (pictures.float() / 2 + 0.5).clamp(0, 1).to(latents.device)
+        return within(pictures.float() / 2 + 0.5).to(latents.device)
 
     @torch.no_grad()
     def prompt(self, instructions: Sequence[str], pictures: Sequence[Tensor] = ()) -> Text:

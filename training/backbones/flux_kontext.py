@@ -14,6 +14,7 @@ from schemas.training import Kontext
 from training.backbones import Text
 from training.backbones.pipelines import attention_and_feed_forward, dtype_of, load
 from training.backbones.tokens import grid, patches, unpatch
+from training.backbones.within import within
 
 LENGTH = 512  # tokens of an instruction for T5
 
@@ -38,13 +39,12 @@ class FluxKontextBackbone:
         scaled: Tensor = (latents.float() - vae.config.shift_factor) * vae.config.scaling_factor
         return scaled.to(pictures.device)
 
-    @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:
         """Return pictures, float32 (B, 3, H, W), 0..1."""
         vae = self.pipeline.vae
         unscaled = latents.float() / vae.config.scaling_factor + vae.config.shift_factor
         pictures: Tensor = vae.decode(unscaled.to(vae.device, vae.dtype), return_dict=False)[0]
-        return (pictures.float() / 2 + 0.5).clamp(0, 1).to(latents.device)
+        return within(pictures.float() / 2 + 0.5).to(latents.device)
 
     @torch.no_grad()
     def prompt(self, instructions: Sequence[str], pictures: Sequence[Tensor] = ()) -> Text:

@@ -16,6 +16,7 @@ from schemas.training import QwenImageEdit
 from training.backbones import Text
 from training.backbones.pipelines import attention_and_feed_forward, dtype_of, load
 from training.backbones.tokens import patches, unpatch
+from training.backbones.within import within
 
 UNREAD = ("add_q_proj", "to_add_out", "txt_mlp")  # in the last block, of whose words nothing is made
 
@@ -49,14 +50,13 @@ class QwenImageEditBackbone:
         normal: Tensor = (latents - self.mean.to(latents.device)) / self.std.to(latents.device)
         return normal.squeeze(2).to(pictures.device)
 
-    @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:
         """Return pictures, float32 (B, 3, H, W), 0..1."""
         vae = self.pipeline.vae
         frames = latents.float().unsqueeze(2)
         frames = frames * self.std.to(frames.device) + self.mean.to(frames.device)
         pictures: Tensor = vae.decode(frames.to(vae.device, vae.dtype), return_dict=False)[0][:, :, 0]
-        return (pictures.float() / 2 + 0.5).clamp(0, 1).to(latents.device)
+        return within(pictures.float() / 2 + 0.5).to(latents.device)
 
     @torch.no_grad()
     def prompt(self, instructions: Sequence[str], pictures: Sequence[Tensor] = ()) -> Text:

@@ -18,10 +18,11 @@ from torch.utils.checkpoint import checkpoint
 
 from schemas.ids import sha256
 from schemas.training import Tiny
-from tasks.engines.autoencoder import LATENT_STRIDE, decode, encode, load_autoencoder
+from tasks.engines.autoencoder import LATENT_STRIDE, decoded, encode, load_autoencoder
 from training.backbones import Text
 from training.backbones.pipelines import attention_and_feed_forward
 from training.backbones.tokens import grid, patches, unpatch
+from training.backbones.within import within
 
 LEAST = 0.05  # sigma that is divided by: below it, what is left of an error would outweigh all others
 CHANNELS = 32  # of the autoencoder's latents
@@ -54,14 +55,13 @@ class TinyBackbone:
         latents = [encode(weights, picture.permute(1, 2, 0).cpu().numpy()) for picture in pictures]
         return torch.from_numpy(np.stack(latents)).permute(0, 3, 1, 2).contiguous().to(pictures.device)
 
-    @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:
         """Return pictures, float32 (B, 3, H, W), 0..1."""
         if self.autoencoder is None:
-            return ((latents + 1) / 2).clamp(0, 1)
-        weights = self.autoencoder
-        pictures = [decode(weights, one.permute(1, 2, 0).float().cpu().numpy()) for one in latents]
-        return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).contiguous().to(latents.device)
+            return within((latents.float() + 1) / 2)
+        weights = {name: weight.to(latents.device) for name, weight in self.autoencoder.items()}
+        each = [decoded(weights, one[None].contiguous(memory_format=torch.channels_last)) for one in latents.float()]
+        return within(torch.cat(each).contiguous())
 
     def prompt(self, instructions: Sequence[str], pictures: Sequence[Tensor] = ()) -> Text:
         """Return the numbers of the instructions' words, hashed: int64 (B, length), 0 where there is none."""

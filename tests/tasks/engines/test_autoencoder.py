@@ -7,7 +7,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from schemas.records import EngineFailure
-from tasks.engines.autoencoder import decode, encode, load_autoencoder
+from tasks.engines.autoencoder import decode, decoded, encode, load_autoencoder
 
 SHARED = Path(__file__).parents[3] / "../shared/data"
 WEIGHTS = SHARED / "weights/taef2.safetensors"
@@ -52,6 +52,18 @@ def test_latents_are_an_eighth_of_the_image_and_go_back_to_its_size(tmp_path: Pa
     assert again.min() >= 0
     assert again.max() <= 1
     assert np.array_equal(again, decode(weights, encode(weights, image)))
+
+
+def test_images_decoded_together_are_those_decoded_alone_and_lead_gradients_back(tmp_path: Path) -> None:
+    weights = load_autoencoder(random_weights(tmp_path / "random.safetensors"))
+    latents = torch.randn(2, 32, 3, 4, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    together = decoded(weights, latents)
+    for row, image in zip(latents.detach(), together.detach(), strict=True):
+        alone = decode(weights, row.permute(1, 2, 0).numpy())
+        assert np.allclose(image.permute(1, 2, 0).numpy().clip(0, 1), alone, atol=1e-5)
+    (gradient,) = torch.autograd.grad(together[0].square().sum(), latents)
+    assert gradient[0].abs().min() > 0
+    assert gradient[1].abs().max() == 0
 
 
 def test_weights_that_are_missing_or_another_models_are_a_failure(tmp_path: Path) -> None:

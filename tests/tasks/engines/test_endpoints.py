@@ -30,5 +30,6 @@ with ThreadPoolExecutor(4) as pool:
 
 
 def test_workers_that_ask_first_at_the_same_time_share_one_loop() -> None:
-    done = subprocess.run([sys.executable, "-c", ASKED_AT_ONCE], stdout=subprocess.PIPE, text=True, timeout=60)
+    command = [sys.executable, "-c", ASKED_AT_ONCE]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, timeout=60)
     assert done.stdout == "1\n"

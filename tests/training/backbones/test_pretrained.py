@@ -169,6 +169,9 @@ def test_pictures_come_back_from_latents_in_their_size_and_range(backbone: Backb
     assert back.shape == (2, 3, 2 * backbone.multiple, 3 * backbone.multiple)
     assert back.min() >= 0
     assert back.max() <= 1
+    latents.requires_grad_()
+    (gradient,) = torch.autograd.grad((backbone.decode(latents) - 0.5).square().sum(), latents)  # for a loss in pixels
+    assert gradient.abs().sum(dim=(1, 2, 3)).min() > 0
 
 
 def test_lora_goes_to_attention_and_feed_forward_learns_and_loads_in_plain_diffusers(

@@ -95,6 +95,18 @@ def test_with_the_autoencoder_it_works_on_latents(tmp_path: Path) -> None:
         backbone(autoencoder=tmp_path / "none.safetensors")
 
 
+@pytest.mark.parametrize("latent", [False, True])
+def test_pictures_stay_within_their_range_and_lead_gradients_back_from_beyond(latent: bool, tmp_path: Path) -> None:
+    made = backbone(autoencoder=random_weights(tmp_path / "random.safetensors")) if latent else backbone()
+    shape = (1, 32, 2, 2) if latent else (1, 3, 8, 8)
+    latents = (3 * torch.randn(shape, generator=torch.Generator().manual_seed(0))).requires_grad_()
+    decoded = made.decode(latents)
+    assert decoded.min() == 0
+    assert decoded.max() <= 1
+    (gradient,) = torch.autograd.grad((decoded - 0.5).square().sum(), latents)
+    assert (gradient != 0).all()
+
+
 def test_it_learns_to_look_the_colour_up_in_the_reference() -> None:
     """Grey in the draft, coloured in the reference: no blind model could know."""
     torch.manual_seed(0)
