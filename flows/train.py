@@ -172,6 +172,7 @@ def _kept(told: dict[str, Any]) -> dict[str, Any]:
             flat.pop(f"{section}.steps")  # else the rate knows its end
     for key in (
         "sft.at_once",
+        "sft.sharded",
         "grpo.at_once",
         "data.workers",
         "data.prefetch",

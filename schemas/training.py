@@ -108,16 +108,15 @@ class Sft(Learning):
     """Supervised fine-tuning by flow matching."""
 
     lora: Annotated[int, Field(ge=0, le=1024)] = 128  # its rank and alpha (ImageCritic); 0: the transformer learns
-    loss: Literal["velocity", "latent", "pixel"] = (
-        "velocity"  # what is compared: velocities, or what they say is clean,
-    )
-    # as latents or as pictures
+    loss: Literal["velocity", "latent", "pixel"] = "velocity"
+    # what is compared: velocities, or what these say is clean, as latents or as pictures
     relative: Annotated[float, Field(ge=0)] = 0.0  # > 0: a sample's loss is weighed by r / (r + its draft's own error),
     # so that what is nearly right counts as well; of latents' squares, or of pixels' where they are compared
     mask: bool = True  # the masked region weighs as much as all the rest (ImageCritic)
     sigma_mean: float = 0.0  # of the noise levels' logits
     sigma_std: Annotated[float, Field(gt=0)] = 1.0
     sigma_shift: Annotated[float, Field(gt=0)] = 1.0  # of the levels towards noise
+    sharded: bool = False  # each of several processes holds a part of the weights (FSDP2), in the place of all of them
     cache: bool = False  # latents and prompts are kept on disk by digest: for data.crop = "whole", which never varies
 
 

@@ -4,8 +4,9 @@ Beside it lies `weights.safetensors`, the whole transformer, or the LoRA in the 
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, get_args
 
 import torch
@@ -19,23 +20,37 @@ from schemas.ids import sha256
 from schemas.training import BackboneName, Training, load_training
 from training.backbones import Backbone
 from training.backbones.opened import open_backbone
-from training.lora import FILE, load_lora, save_lora
+from training.lora import FILE, load_lora, lora_of, save_lora
 
 ABOUT, WHOLE = "weights.json", "weights.safetensors"
 FORMAT = 1
 
 
-def save_weights(folder: Path, backbone: Backbone, settings: Training) -> None:
-    """Write what has learnt of a backbone into a folder: its LoRA where it bears one, else its transformer."""
+def learnt(backbone: Backbone, mean: Mapping[str, Tensor] = MappingProxyType({})) -> dict[str, Tensor]:
+    """Return what has learnt of a backbone, as files have it: its LoRA where it bears one, else its transformer.
+
+    Weights that `mean` names have the values there.
+    """
+    values = {**backbone.transformer.state_dict(), **mean}
+    return lora_of(backbone.transformer, values) if _bears_lora(backbone) else values
+
+
+def save_weights(
+    folder: Path, backbone: Backbone, settings: Training, tensors: Mapping[str, Tensor] | None = None
+) -> None:
+    """Write what has learnt of a backbone into a folder, or other values of it (`learnt`)."""
     folder.mkdir(parents=True, exist_ok=True)
-    lora = hasattr(backbone.transformer, "peft_config")
+    tensors, lora = learnt(backbone) if tensors is None else tensors, _bears_lora(backbone)
     if lora:
-        save_lora(folder / FILE, backbone.transformer)
+        save_lora(folder / FILE, backbone.transformer, tensors)
     else:
-        tensors = {name: tensor.contiguous() for name, tensor in backbone.transformer.state_dict().items()}
-        save_file(tensors, folder / WHOLE)
+        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, folder / WHOLE)
     about = {"format": FORMAT, "backbone": backbone.name, "lora": lora, "settings": settings.model_dump(mode="json")}
     (folder / ABOUT).write_text(json.dumps(about, indent=1) + "\n")
+
+
+def _bears_lora(backbone: Backbone) -> bool:
+    return hasattr(backbone.transformer, "peft_config")
 
 
 def load_weights(

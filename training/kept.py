@@ -12,7 +12,6 @@ What chance decides is keyed by seed, step and sample: there are no random state
 import json
 import os
 import shutil
-from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -25,9 +24,10 @@ from schemas.errors import TrainingError
 from schemas.ids import sha256
 from schemas.training import Training
 from training.backbones import Backbone
-from training.checkpoints import save_weights
+from training.checkpoints import learnt, save_weights
 from training.dataset import State
-from training.mean import RunningMean, bear, learning_of
+from training.mean import RunningMean, bear, learning_in
+from training.sharded import gathered, part
 
 FOLDER, STATE = "checkpoints", "state.json"
 LEARNING, MEAN, OPTIMIZER = "learning.safetensors", "mean.safetensors", "optimizer.safetensors"
@@ -50,23 +50,30 @@ def keep(
     settings: Training,
     optimizer: torch.optim.Optimizer,
     mean: RunningMean | None,
-) -> Path:
+    *,
+    writes: bool = True,
+) -> None:
     """Write a checkpoint, give it its name once all of it is on the disk, and delete those beyond `keep`.
 
-    Where there is a running mean, that is what `refine` gets. Raises TrainingError where the disk does not take it:
-    what was kept before stays.
+    Where there is a running mean, that is what `refine` gets. Where weights are shared out all processes must call
+    this, and one of them `writes`. Raises TrainingError where the disk does not take it: what was kept before stays.
     """
     transformer = backbone.transformer
+    weights = gathered(learnt(backbone, mean.weights if mean else {}), writes)
+    learning = gathered(dict(learning_in(transformer)), writes)
+    moments = gathered(_moments(transformer, optimizer), writes)
+    mean_weights = gathered(mean.weights if mean else {}, writes)
+    if not writes:
+        return
     folder = run / FOLDER / f"{step:06d}"
     unfinished = folder.with_name(f".{folder.name}")
     try:
         shutil.rmtree(unfinished, ignore_errors=True)
-        with mean.lend(transformer) if mean else nullcontext():
-            save_weights(unfinished, backbone, settings)
-        save_file(learning_of(transformer), unfinished / LEARNING)
-        save_file(_moments(transformer, optimizer), unfinished / OPTIMIZER)
+        save_weights(unfinished, backbone, settings, weights)
+        save_file(learning, unfinished / LEARNING)
+        save_file(moments, unfinished / OPTIMIZER)
         if mean:
-            save_file(mean.weights, unfinished / MEAN, metadata={"steps": str(mean.steps)})
+            save_file(mean_weights, unfinished / MEAN, metadata={"steps": str(mean.steps)})
         digests = {path.name: sha256(path.read_bytes()) for path in sorted(unfinished.iterdir())}
         told = {"step": step, "state": asdict(state), "files": digests}
         (unfinished / STATE).write_text(json.dumps(told, indent=1) + "\n")
@@ -85,7 +92,6 @@ def keep(
             f"checkpoint {folder}: it cannot be written ({what}); mend that and start the same run again: it goes on "
             "from the checkpoint before"
         ) from None
-    return folder
 
 
 def newest(run: Path) -> Kept | None:
@@ -113,26 +119,26 @@ def restore(found: Kept, transformer: nn.Module, optimizer: torch.optim.Optimize
     Raises TrainingError where the checkpoint is of another model.
     """
     learning = load_file(found.folder / LEARNING)
-    own = learning_of(transformer)
+    own = dict(learning_in(transformer))
     if {name: value.shape for name, value in learning.items()} != {name: value.shape for name, value in own.items()}:
         raise TrainingError(f"checkpoint {found.folder}: it is of another model; name another run, or its own settings")
     bear(transformer, learning)
     if mean and (found.folder / MEAN).exists():
         with safe_open(found.folder / MEAN, "pt") as file:
             mean.steps = int((file.metadata() or {})["steps"])
-            mean.weights = {name: file.get_tensor(name).to(own[name].device) for name in own}
+            mean.weights = {name: part(file.get_tensor(name), own[name]) for name in own}
     moments = load_file(found.folder / OPTIMIZER)
     for name, weight in transformer.named_parameters():
         known = {key.removeprefix(f"{name}:"): value for key, value in moments.items() if key.startswith(f"{name}:")}
         if known:
             optimizer.state[weight] = {
-                key: value if key == "step" else value.to(weight.device) for key, value in known.items()
+                key: value if key == "step" else part(value, weight) for key, value in known.items()
             }
 
 
 def _moments(transformer: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     return {
-        f"{name}:{key}": value.detach().clone().contiguous()
+        f"{name}:{key}": value
         for name, weight in transformer.named_parameters()
         if weight in optimizer.state
         for key, value in optimizer.state[weight].items()

@@ -24,6 +24,7 @@ from training.backbones import Backbone
 from training.dataset import Batch, Split, State, batches
 from training.journal import Journal, read_metrics
 from training.mean import RunningMean, bear
+from training.sharded import is_shared, whole
 from training.validate import Score, refined, validate
 
 Advance = Callable[[int, str], None]
@@ -87,7 +88,8 @@ def learn(
     accelerator = _accelerator(run, learning)
     journal = Journal(run, after=step) if accelerator.is_main_process else None
     learner = Learner(run, settings, learning, accelerator, backbone, backbone.transformer, optimizer, mean, journal)
-    backbone.transformer = accelerator.prepare(backbone.transformer)
+    if not is_shared(backbone.transformer):
+        backbone.transformer = accelerator.prepare(backbone.transformer)
     due = False
     began = time.perf_counter()
     try:
@@ -101,7 +103,7 @@ def learn(
             figures: Figures = {"rate": scheduled(learning, step)}
             with _told_where_memory_ends(run, step):
                 for loss in gradients(learner, batch, step, figures):
-                    norm = float(accelerator.clip_grad_norm_(weights, learning.clip))
+                    norm = float(whole(accelerator.clip_grad_norm_(weights, learning.clip)))
                     _refuse_ruin(run, step, loss, norm)
                     if due:  # only now it is known that what was learnt then is good
                         _keep(learner, step, state)
@@ -175,16 +177,23 @@ def scheduled(learning: Learning, step: int) -> float:
 
 
 def in_turn(learner: Learner, last: bool) -> Any:
-    """Return a context in which processes do not exchange gradients, but for the last part of a batch."""
-    return nullcontext() if last else learner.accelerator.no_sync(learner.backbone.transformer)
+    """Return a context in which processes do not exchange gradients, but for the last part of a batch.
+
+    Where weights are shared out they do each time: no process has room for all gradients.
+    """
+    return (
+        nullcontext()
+        if last or is_shared(learner.transformer)
+        else learner.accelerator.no_sync(learner.backbone.transformer)
+    )
 
 
 def _accelerator(run: Path, learning: Learning) -> Accelerator:
     accelerator = Accelerator(mixed_precision=learning.precision, cpu=not torch.cuda.is_available())
     if accelerator.distributed_type not in PARALLEL:
         raise TrainingError(
-            f"run {run}: {accelerator.distributed_type.value} is not known here; launch processes that each hold the "
-            "whole model (accelerate launch --multi_gpu)"
+            f"run {run}: {accelerator.distributed_type.value} is not known here; launch plain processes (torchrun, or "
+            "accelerate launch --multi_gpu), and let sft.sharded share the model out among them"
         )
     return accelerator
 
@@ -212,20 +221,24 @@ def _resumed(
 
 
 def _keep(learner: Learner, step: int, state: State) -> None:
-    """Keep what was learnt, in the first process, while the others wait."""
-    if learner.accelerator.is_main_process:
-        with _as_it_is(learner):
-            kept.keep(learner.run, step, state, learner.backbone, learner.settings, learner.optimizer, learner.mean)
+    """Keep what was learnt: the first process writes it, while the others wait."""
+    told = (learner.run, step, state, learner.backbone, learner.settings, learner.optimizer, learner.mean)
+    with _as_it_is(learner):
+        kept.keep(*told, writes=learner.accelerator.is_main_process)
     learner.accelerator.wait_for_everyone()
 
 
 def _try(learner: Learner, held_out: Split | None, step: int, score: Score | None) -> None:
-    """Try what was learnt on what is held out, in the first process, while the others wait."""
-    if learner.journal and held_out:
+    """Try what was learnt on what is held out, in the first process, while the others wait, or help it.
+
+    Where weights are shared out, none can do without the others: all try the same, and one tells of it.
+    """
+    if held_out and (learner.journal or is_shared(learner.transformer)):
         mean, settings = learner.mean, learner.settings
         with _as_it_is(learner), mean.lend(learner.transformer) if mean else nullcontext():
             found = validate(partial(refined, learner.backbone, settings), settings, held_out, score)
-            learner.journal.validated(step, found, settings.validation.shown)
+            if learner.journal:
+                learner.journal.validated(step, found, settings.validation.shown)
     learner.accelerator.wait_for_everyone()
 
 

@@ -4,7 +4,7 @@ Files are laid out as diffusers lays them out: `pipeline.load_lora_weights(folde
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,15 +36,21 @@ def add_lora(transformer: nn.Module, targets: Sequence[str], rank: int, alpha: f
     return added
 
 
-def save_lora(path: Path, transformer: nn.Module) -> None:
-    """Write the LoRA of a transformer into a file, with what diffusers must know to load it."""
+def lora_of(transformer: nn.Module, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the LoRA among the values of a transformer's weights, by the names that files have."""
     from peft import get_peft_model_state_dict
 
+    found = get_peft_model_state_dict(transformer, dict(values))
+    return {PREFIX + name: tensor for name, tensor in found.items()}
+
+
+def save_lora(path: Path, transformer: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Write a transformer's LoRA (`lora_of`) into a file, with what diffusers must know to load it."""
     config: Any = transformer.peft_config["default"].to_dict()  # type: ignore[index, union-attr]
     known = {key: sorted(value) if isinstance(value, set) else value for key, value in config.items()}
     known = {PREFIX + key: value for key, value in known.items() if isinstance(value, int | float | str | list)}
-    tensors = {PREFIX + name: tensor.contiguous() for name, tensor in get_peft_model_state_dict(transformer).items()}
-    save_file(tensors, path, metadata={"format": "pt", "lora_adapter_metadata": json.dumps(known, sort_keys=True)})
+    metadata = {"format": "pt", "lora_adapter_metadata": json.dumps(known, sort_keys=True)}
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path, metadata=metadata)
 
 
 def load_lora(path: Path, transformer: nn.Module, targets: Sequence[str]) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from accelerate import PartialState
 from torch import Tensor
 
 from schemas.ids import stream
@@ -22,6 +23,8 @@ from training.dataset import Batch, Split
 from training.flow import masked_loss, mix, shifted, shrink
 from training.loop import Advance, Done, Figures, Learner, in_turn, learn, learning_weights
 from training.lora import add_lora
+from training.mean import learning_in
+from training.sharded import share_out
 from training.shown import Encoder, pictures, show
 
 
@@ -43,6 +46,9 @@ def train(
         yield _accumulated(learner, batch, step, cache)
 
     weights = learning_weights(backbone, sft)
+    if sft.sharded:
+        share_out(backbone.transformer, PartialState().num_processes)
+        weights = [weight for _, weight in learning_in(backbone.transformer)]
     return learn(run, backbone, settings, sft, weights, split, held_out, gradients, advance=advance)
 
 

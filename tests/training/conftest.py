@@ -79,12 +79,17 @@ def publish(lake: Lake, name: str, shards: Sequence[Shard], deleted: Mapping[str
     })  # fmt: skip
 
 
-def made(root: Path, samples: int) -> Lake:
-    """Make a lake whose version v1 has so many samples for training, in shards of PER_SHARD."""
+def made(root: Path, samples: int, held_out: int = 0) -> Lake:
+    """Make a lake whose version v1 has so many samples for training, and others held out, in shards of PER_SHARD."""
     lake = create_lake(root)
     rows = [make_row(lake, number) for number in range(samples)]
-    starts = range(0, samples, PER_SHARD)
-    publish(lake, "v1", [pack_shard(lake, rows[start : start + PER_SHARD], 95) for start in starts])
+    tried = [make_row(lake, samples + number, "validation") for number in range(held_out)]
+    shards = [
+        pack_shard(lake, group[start : start + PER_SHARD], 95)
+        for group in (rows, tried)
+        for start in range(0, len(group), PER_SHARD)
+    ]
+    publish(lake, "v1", shards)
     return lake
 
 

@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 from schemas.errors import TrainingError
 from schemas.training import Tiny, Training, load_training
 from tasks.lake import Lake
-from tests.training.conftest import processes
+from tests.training.conftest import made, processes
 from training import kept
 from training.backbones import Text
 from training.backbones.opened import open_backbone
@@ -58,7 +58,7 @@ def weights(run: Path, step: int) -> dict[str, torch.Tensor]:
     return found
 
 
-def told_of(run: Path, name: str) -> list[float]:
+def told_of(run: Path, name: str) -> list[Any]:
     return [line[name] for line in read_metrics(run) if name in line]
 
 
@@ -163,21 +163,33 @@ def test_prompts_of_several_lengths_are_cached_as_rows(tmp_path: Path) -> None:
         assert text.seen.tolist() == [[True, True, False, False], [True] * 4]
 
 
-def test_two_processes_learn_what_one_does(small: Lake, split: Split, tmp_path: Path) -> None:
-    constant = "sft.decay=constant"
-    trained(tmp_path / "one", split, settings(constant))
-    command = ["train", "sft", "--version", "v1", "--lake", str(small.root), "--held-out", "none"]
-    assigned = [part for one in SMALL for part in ("--set", one)]
+@pytest.mark.parametrize(
+    "how",
+    [
+        (),
+        ("sft.sharded=true", "sft.at_once=1", "sft.ema=0.9"),
+        ("sft.sharded=true", "sft.lora=4", "sft.checkpointing=true"),
+    ],
+    ids=["whole", "shared", "shared-lora"],
+)
+def test_two_processes_learn_what_one_does(how: tuple[str, ...], tmp_path: Path) -> None:
+    lake, told = made(tmp_path / "lake", 44, held_out=5), ("sft.decay=constant", *how)
+    split, held_out = (open_split(lake.root, "v1", group) for group in ("train", "validation"))
+    trained(tmp_path / "one", split, settings(*told), held_out)
+    command = [*processes(2), "train", "sft", "--version", "v1", "--lake", str(lake.root)]
+    assigned = [part for one in (*SMALL, *told) for part in ("--set", one)]
     launched = subprocess.run(
-        [*processes(2), *command, "--out", str(tmp_path / "two"), "--json", *assigned, "--set", constant],
+        [*command, "--out", str(tmp_path / "two"), "--json", *assigned],
         check=False, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, timeout=300,
     )  # fmt: skip
     assert launched.returncode == 0, launched.stderr[-2000:]
     for name in ("loss", "norm"):
         assert told_of(tmp_path / "two", name) == pytest.approx(told_of(tmp_path / "one", name), rel=1e-3)
+    (tried,), (alone,) = (told_of(tmp_path / run, "validation") for run in ("two", "one"))
+    assert tried == pytest.approx(alone, rel=1e-3)
     assert len(launched.stdout.splitlines()) == 1  # one process speaks
     # one process goes on where two stopped
-    more = settings("sft.steps=6", constant)
+    more = settings("sft.steps=6", *told)
     trained(tmp_path / "two", split, more)
     trained(tmp_path / "one", split, more)
     assert losses_of(tmp_path / "two") == pytest.approx(losses_of(tmp_path / "one"), rel=1e-3)

@@ -18,7 +18,7 @@ from training.backbones.flux_kontext import open_flux_kontext
 from training.backbones.pipelines import load
 from training.backbones.qwen_image_edit import open_qwen_image_edit
 from training.flow import sample
-from training.lora import FILE, add_lora, load_lora, save_lora
+from training.lora import FILE, add_lora, load_lora, lora_of, save_lora
 
 NAMES = ("flux_kontext", "qwen_image_edit", "flux2_klein")
 WORDS = ["Restore the logo on the lid.", "Mend."]
@@ -198,7 +198,7 @@ def test_lora_goes_to_attention_and_feed_forward_learns_and_loads_in_plain_diffu
         optimizer.step()
     learnt = answer(backbone).detach()
     assert (learnt - untouched).abs().max() > 1e-4
-    save_lora(tmp_path / FILE, backbone.transformer)
+    save_lora(tmp_path / FILE, backbone.transformer, lora_of(backbone.transformer, backbone.transformer.state_dict()))
 
     plain = opened(backbone.name, saved)
     plain.pipeline.load_lora_weights(tmp_path)
@@ -211,7 +211,7 @@ def test_lora_goes_to_attention_and_feed_forward_learns_and_loads_in_plain_diffu
 def test_lora_of_another_transformer_is_told_in_one_line(saved: dict[str, Path], tmp_path: Path) -> None:
     flux, qwen = opened("flux_kontext", saved), opened("qwen_image_edit", saved)
     add_lora(flux.transformer, flux.lora_targets, rank=2, alpha=2)
-    save_lora(tmp_path / FILE, flux.transformer)
+    save_lora(tmp_path / FILE, flux.transformer, lora_of(flux.transformer, flux.transformer.state_dict()))
     with pytest.raises(
         WeightsError, match=r"the transformer has no layer single_.*; name one that was trained on this"
     ):
