@@ -32,7 +32,7 @@ from training.journal import read_metrics
 from training.likeness import Likeness
 from training.loop import Advance, Done, Figures, Learner, in_turn, learn, learning_weights
 from training.mean import learning_of, lent
-from training.policy import advantages, clipped, divergence, guarded_ratio, plain_ratio
+from training.policy import advantages, divergence, guarded_ratio, losses, plain_ratio
 from training.rewards import Patches, by_patch, patches_of, score, total, weighed
 from training.rollout import Prompts, Rollout, Taken, branch, draw_window, step_of, trunk
 from training.sde import Step, log_prob
@@ -251,10 +251,9 @@ def _update(
             ratio = _ratio(grpo, taken, step, cells)  # (N, P)
             other = part.frozen[number].where(_wide(learnt), step.mean) if part.frozen else taken.mean
             apart = divergence(step.mean, other, taken.std).mean(dim=(1, 2))  # everywhere: surroundings are held too
-            gone = (clipped(ratio, lesson.advantage[of, :, number_in], grpo.ratio_clip) * shares).sum(dim=1)
-            if grpo.ratio == "guarded":
-                gone = gone / (taken.now - taken.next)
-            each = torch.where(learnt, gone + grpo.beta * apart, 0)
+            advantage = lesson.advantage[of, :, number_in]
+            per = taken.now - taken.next if grpo.ratio == "guarded" else 1.0
+            each = losses(ratio, advantage, shares, apart, grpo.ratio_clip, grpo.beta, per).where(learnt, 0)
             accelerator.backward(each.sum() * share)
         with torch.no_grad():
             moved = (ratio - 1).abs()

@@ -44,7 +44,8 @@ def open_likeness(reward: Reward) -> Likeness:
                 raise SettingsError(
                     "setting reward.likeness: 'lpips' wants reward.lpips, the file of AlexNet's weights"
                 )
-            return Likeness("lpips", 64, partial(lpips.describe, lpips.load_lpips(reward.lpips)), _nearness)
+            weights = lpips.load_lpips(reward.lpips, "reward.lpips")
+            return Likeness("lpips", 64, partial(lpips.describe, weights), _nearness)
         case "embedder":
             return Likeness("embedder", 64, efficientnet.describe, _cosine)
 

@@ -34,6 +34,17 @@ def clipped(ratio: Tensor, advantage: Tensor, clip: float) -> Tensor:
     return torch.maximum(-advantage * ratio, -advantage * ratio.clamp(1 - clip, 1 + clip))
 
 
+def losses(
+    ratio: Tensor, advantage: Tensor, shares: Tensor, apart: Tensor, clip: float, beta: float, per: float = 1.0
+) -> Tensor:
+    """Return -J of each sample, (N,): its patches' clipped losses by their shares, and beta times divergence.
+
+    `ratio`, `advantage`, `shares` are (N, P), `apart` is (N,). The clipped losses are divided by `per`: 1, or
+    GRPO-Guard's -dt.
+    """
+    return (clipped(ratio, advantage, clip) * shares).sum(dim=1) / per + beta * apart
+
+
 def divergence(mean: Tensor, other: Tensor, std: float) -> Tensor:
     """Return KL between two Gaussians of one standard deviation (N, C, h, w), the mean at each cell: (N, h, w)."""
     return (mean - other).square().mean(dim=1) / (2 * std**2)
@@ -48,6 +59,6 @@ def guarded_ratio(now: Tensor, old: Tensor, apart: Tensor, std: float) -> Tensor
     """Return GRPO-Guard's ratio (Wang et al. 2025): rid of its bias below 1, and of its dependence on the level.
 
     rho = exp((log-prob - old + b) std), b how far `apart` from the old policy it is, by divergence. Its loss is divided
-    by -dt besides.
+    by -dt besides (`losses`).
     """
     return torch.exp((now - old + apart) * std)

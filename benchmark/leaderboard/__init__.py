@@ -24,7 +24,7 @@ from schemas.benchmark import stratum
 from schemas.errors import BenchmarkError
 from schemas.ids import digest
 from tasks.ledger import Row
-from tasks.report import LOOK, inert_json, policy_of
+from tasks.report import ELEMENTS, LOOK, inert_json, policy_of
 
 HERE = Path(__file__).parent
 ALL = "all"
@@ -122,7 +122,8 @@ def write_leaderboard(frozen: Frozen, found: Sequence[Entry], out: Path, by: str
     by_name = {entry.name: entry for entry in found}
     ordered = [by_name[model["name"]] for model in told["models"]]
     shown, pictures = shown_cases(frozen, ordered, by, cases)
-    style, script = LOOK.read_text() + (HERE / "page.css").read_text(), (HERE / "page.js").read_text()
+    style = LOOK.read_text() + (HERE / "page.css").read_text()
+    script = ELEMENTS.read_text() + (HERE / "page.js").read_text()
     page = Template((HERE / "page.html").read_text()).substitute(
         title=html.escape(f"{frozen.name} · OmniRefiner benchmark"), policy=policy_of(style, script), style=style,
         script=script, facts=inert_json(told | {"cases": shown}), pictures=inert_json(pictures),

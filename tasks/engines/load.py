@@ -79,7 +79,7 @@ def load_lpips(weights: Path) -> "Callable[[Pixels, Pixels, Mask], float]":
     """Return LPIPS over a mask. Raises SettingsError where the weights are missing or others."""
     from tasks.engines import lpips
 
-    return partial(lpips.lpips, lpips.load_lpips(weights))
+    return partial(lpips.lpips, lpips.load_lpips(weights, "score.lpips"))
 
 
 def load_embedder(folder: Path) -> "Embedder":

@@ -68,31 +68,31 @@ def describe(weights: Weights, pictures: "Tensor") -> "Tensor":
 
 
 @cache
-def load_lpips(path: Path) -> Weights:
+def load_lpips(path: Path, setting: str) -> Weights:
     """Return the weights of trunk and heads, float32; files are read once a process, and run no code of theirs.
 
-    Raises SettingsError where they are missing or are others.
+    Raises SettingsError, which names the setting, where they are missing or are others.
     """
-    weights = _read(path)
+    weights = _read(path, setting)
     if not set(HEADS) <= weights.keys():
         package = find_spec("lpips")  # not imported: it needs torchvision
         places = package.submodule_search_locations if package else None
         if not places:
             raise SettingsError(
-                f"setting score.lpips: {path} has no heads of LPIPS ({HEADS[0]}...), and the package that carries them "
+                f"setting {setting}: {path} has no heads of LPIPS ({HEADS[0]}...), and the package that carries them "
                 "is not installed; `pip install --no-deps lpips==0.1.4`, or leave the setting out"
             )
-        weights |= _read(Path(places[0]) / "weights" / "v0.1" / "alex.pth")
+        weights |= _read(Path(places[0]) / "weights" / "v0.1" / "alex.pth", setting)
     needed = {f"features.{number}.{part}" for number in CONVOLUTIONS for part in ("weight", "bias")} | {*HEADS}
     if not needed <= weights.keys():
         raise SettingsError(
-            f"setting score.lpips: {path} is not AlexNet: it lacks {min(needed - weights.keys())}; name the file that "
+            f"setting {setting}: {path} is not AlexNet: it lacks {min(needed - weights.keys())}; name the file that "
             "torchvision publishes (alexnet-owt-7be5be79.pth)"
         )
     return {key: weights[key].float() for key in needed}
 
 
-def _read(path: Path) -> Weights:
+def _read(path: Path, setting: str) -> Weights:
     import torch
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -102,13 +102,13 @@ def _read(path: Path) -> Weights:
             return load_file(path)
         return dict(torch.load(path, map_location="cpu", weights_only=True))
     except FileNotFoundError:
-        raise SettingsError(f"setting score.lpips: {path}: not found; name the weights' file") from None
+        raise SettingsError(f"setting {setting}: {path}: not found; name the weights' file") from None
     except (OSError, SafetensorError, RuntimeError, ValueError, EOFError, TypeError) as error:
         first = str(error).splitlines()[0]
-        raise SettingsError(f"setting score.lpips: {path}: no weights ({first}); name another file") from None
+        raise SettingsError(f"setting {setting}: {path}: no weights ({first}); name another file") from None
     except Exception as error:  # unpickling that is held to weights raises anything on other files
         raise SettingsError(
-            f"setting score.lpips: {path}: no weights ({type(error).__name__}); name another file"
+            f"setting {setting}: {path}: no weights ({type(error).__name__}); name another file"
         ) from None
 
 

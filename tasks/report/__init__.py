@@ -19,7 +19,8 @@ from tasks.report.figures import Figures
 from tasks.report.pictures import Pictures, distinct_photos, draw
 
 HERE = Path(__file__).parent
-LOOK = HERE / "look.css"  # shared with the page of `omnirefiner review`
+LOOK = HERE / "look.css"  # shared with the pages of `omnirefiner review` and of the benchmark
+ELEMENTS = HERE / "elements.js"  # shared with the benchmark's
 
 
 def pictures_in(figures: Figures) -> int:
@@ -44,7 +45,8 @@ def write_report(lake: Lake, figures: Figures, out: Path, advance: Callable[[int
         "photos": [photo["data"] for photo in pictures.photos.values()],
         "edits": [pictures.edits[row["quadruplet_id"]]["data"] for row in figures.samples],
     }
-    style, script = LOOK.read_text() + (HERE / "page.css").read_text(), (HERE / "page.js").read_text()
+    style = LOOK.read_text() + (HERE / "page.css").read_text()
+    script = ELEMENTS.read_text() + (HERE / "page.js").read_text()
     page = Template((HERE / "page.html").read_text()).substitute(
         title=html.escape(_title(figures)), policy=policy_of(style, script), style=style, script=script,
         facts=inert_json(facts), pictures=inert_json(data),

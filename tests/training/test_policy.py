@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.distributions import Normal
 
-from training.policy import advantages, clipped, divergence, guarded_ratio, plain_ratio
+from training.policy import advantages, clipped, divergence, guarded_ratio, losses, plain_ratio
 from training.sde import Step, cps_step, flow_step, log_prob
 
 LEVELS = st.floats(0.05, 0.95)
@@ -161,3 +161,20 @@ def test_a_policy_that_has_not_moved_has_ratio_one() -> None:
     now = log_prob("flow", Step(mean, 0.3), reached)
     assert torch.equal(plain_ratio(now, now), torch.ones(4, 8, 8))
     assert torch.allclose(guarded_ratio(now, now, divergence(mean, mean, 0.3), 0.3), torch.ones(4, 8, 8))
+
+
+@given(st.floats(1e-3, 0.5), st.floats(0, 2), st.sampled_from([1.0, 0.04]))
+def test_a_samples_loss_is_that_of_its_patches_by_their_shares_and_of_its_divergence(
+    clip: float, beta: float, per: float
+) -> None:
+    ratio, advantage = 1 + 0.3 * drawn(5, 3), drawn(5, 3, seed=1)
+    shares, apart = drawn(5, 3, seed=2).softmax(dim=1), drawn(5, seed=3).abs()
+    wanted = np.zeros(5)
+    for sample in range(5):
+        for patch in range(3):
+            rho, a = float(ratio[sample, patch]), float(advantage[sample, patch])
+            gained = min(rho * a, min(max(rho, 1 - clip), 1 + clip) * a)  # the paper's J_clip
+            wanted[sample] -= float(shares[sample, patch]) * gained / per
+        wanted[sample] += beta * float(apart[sample])
+    found = losses(ratio, advantage, shares, apart, clip, beta, per)
+    np.testing.assert_allclose(found.numpy(), wanted, rtol=1e-4, atol=1e-5)

@@ -1,4 +1,6 @@
+import itertools
 import pickle
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -8,8 +10,10 @@ import torch
 from safetensors.torch import save_file
 
 from schemas.errors import SettingsError
+from schemas.records import Pixels
 from tasks.engines.load import load_lpips
-from tasks.engines.lpips import HEADS
+from tasks.engines.lpips import HEADS, describe
+from tasks.engines.lpips import load_lpips as weights_at
 from tests.tasks.engines.scenes import texture
 
 SHAPES = {0: (64, 3, 11, 11), 3: (192, 64, 5, 5), 6: (384, 192, 3, 3), 8: (256, 384, 3, 3), 10: (256, 256, 3, 3)}
@@ -55,16 +59,13 @@ def test_more_damage_is_farther_and_only_within_the_mask(file: Path) -> None:
     assert lpips(photo, edited, edited.any(axis=-1) & (photo != edited).any(axis=-1)) > 3 * lpips(photo, edited, mask)
 
 
-def test_it_is_the_formula(file: Path) -> None:
-    """The paper's equation 1: layer by layer the squared difference of unit features, weighted and averaged."""
-    lpips, loaded = load_lpips(file), weights()
-    first, second = texture(1, 64), texture(2, 64)
-    tensors = []
+def layers(first: Pixels, second: Pixels) -> Iterator[torch.Tensor]:
+    """Yield the paper's equation 1 before its means: each layer's weighed squared differences of unit features."""
+    loaded, tensors = weights(), []
     for pixels in (first, second):
         x = torch.from_numpy(pixels.astype(np.float32)).permute(2, 0, 1)[None] / 127.5 - 1
         shift, scale = torch.tensor([-0.030, -0.088, -0.188]), torch.tensor([0.458, 0.448, 0.450])
         tensors.append((x - shift[None, :, None, None]) / scale[None, :, None, None])
-    expected = 0.0
     for number, (stride, padding), head in zip(SHAPES, [(4, 2), (1, 2), (1, 1), (1, 1), (1, 1)], HEADS, strict=True):
         if number in (3, 6):
             tensors = [torch.max_pool2d(x, 3, 2) for x in tensors]
@@ -73,9 +74,25 @@ def test_it_is_the_formula(file: Path) -> None:
             for x in tensors
         ]
         one, other = (x / (x.norm(dim=1, keepdim=True) + 1e-10) for x in tensors)
-        layer = ((one - other) ** 2 * loaded[head]).sum(dim=1, keepdim=True)
-        expected += float(torch.nn.functional.interpolate(layer, size=(64, 64), mode="bilinear").mean())
-    assert lpips(first, second, np.ones((64, 64), bool)) == pytest.approx(expected, rel=1e-4)
+        yield ((one - other) ** 2 * loaded[head]).sum(dim=1, keepdim=True)
+
+
+def test_it_is_the_formula(file: Path) -> None:
+    first, second = texture(1, 64), texture(2, 64)
+    expected = sum(
+        float(torch.nn.functional.interpolate(layer, size=(64, 64), mode="bilinear").mean())
+        for layer in layers(first, second)
+    )
+    assert load_lpips(file)(first, second, np.ones((64, 64), bool)) == pytest.approx(expected, rel=1e-4)
+
+
+def test_descriptions_are_as_far_apart_as_the_formula_says(file: Path) -> None:
+    photos = [texture(number, 64) for number in (1, 2, 3)]
+    together = torch.from_numpy(np.stack(photos)).permute(0, 3, 1, 2).float() / 255
+    described = describe(weights_at(file, "score.lpips"), together)
+    for one, other in itertools.combinations(range(3), 2):
+        expected = sum(float(layer.mean()) for layer in layers(photos[one], photos[other]))
+        assert float((described[one] - described[other]).square().sum()) == pytest.approx(expected, rel=1e-4)
 
 
 def test_weights_as_torchvision_saves_them_are_read_and_no_code_is_run(tmp_path: Path) -> None:

@@ -107,6 +107,22 @@ def test_pictures_stay_within_their_range_and_lead_gradients_back_from_beyond(la
     assert (gradient != 0).all()
 
 
+@pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
+def test_what_it_says_of_the_reference_is_how_much_of_it_is_copied(share: float) -> None:
+    made = TinyBackbone(Tiny.model_validate(SMALL))  # its head says nothing
+    patch = made.settings.patch
+    with torch.no_grad():
+        bias = made.transformer.head.bias  # type: ignore[union-attr]
+        bias[3 * patch**2 : 4 * patch**2] = share  # type: ignore[operator]
+        bias[4 * patch**2 :] = torch.tensor([0.1, 0.0, -0.2])  # type: ignore[operator]  # in other light
+    draft, beside, noisy = (made.encode(pictures(1, 3, 16, 24, seed=seed)) for seed in (2, 3, 4))
+    sigma = torch.tensor([0.5])
+    velocity = made.velocity(noisy, draft, beside, made.prompt(["a"]), sigma)
+    lit = beside + torch.tensor([0.1, 0.0, -0.2]).view(1, 3, 1, 1)
+    clean = noisy - sigma.view(-1, 1, 1, 1) * velocity
+    assert torch.allclose(clean, (1 - share) * draft + share * lit, atol=1e-5)
+
+
 def test_it_learns_to_look_the_colour_up_in_the_reference() -> None:
     """Grey in the draft, coloured in the reference: no blind model could know."""
     torch.manual_seed(0)
