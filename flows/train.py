@@ -53,7 +53,8 @@ def train_sft(
 
     def opened() -> Backbone:
         seeded(settings.seed)
-        return open_backbone(backbone, settings, device())
+        to_share = settings.sft.sharded and _process().num_processes > 1
+        return open_backbone(backbone, settings, device(), to_share=to_share)
 
     told = {"backbone": backbone, "settings": settings.model_dump(mode="json")}
     return _trained("sft", lake, version, run, held_out, settings, settings.sft.steps, told, opened, train)

@@ -6,7 +6,6 @@ Beside it lies `weights.safetensors`, the whole transformer, or the LoRA in the 
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, get_args
 
 import torch
@@ -26,7 +25,7 @@ ABOUT, WHOLE = "weights.json", "weights.safetensors"
 FORMAT = 1
 
 
-def learnt(backbone: Backbone, mean: Mapping[str, Tensor] = MappingProxyType({})) -> dict[str, Tensor]:
+def learnt(backbone: Backbone, mean: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return what has learnt of a backbone, as files have it: its LoRA where it bears one, else its transformer.
 
     Weights that `mean` names have the values there.
@@ -35,12 +34,10 @@ def learnt(backbone: Backbone, mean: Mapping[str, Tensor] = MappingProxyType({})
     return lora_of(backbone.transformer, values) if _bears_lora(backbone) else values
 
 
-def save_weights(
-    folder: Path, backbone: Backbone, settings: Training, tensors: Mapping[str, Tensor] | None = None
-) -> None:
-    """Write what has learnt of a backbone into a folder, or other values of it (`learnt`)."""
+def save_weights(folder: Path, backbone: Backbone, settings: Training, tensors: Mapping[str, Tensor]) -> None:
+    """Write what has learnt of a backbone (`learnt`) into a folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    tensors, lora = learnt(backbone) if tensors is None else tensors, _bears_lora(backbone)
+    lora = _bears_lora(backbone)
     if lora:
         save_lora(folder / FILE, backbone.transformer, tensors)
     else:

@@ -30,7 +30,7 @@ from training.guards import NAMES as GUARDED
 from training.guards import tripped, watch
 from training.journal import read_metrics
 from training.likeness import Likeness
-from training.loop import Advance, Done, Figures, Learner, in_turn, learn, learning_weights
+from training.loop import Advance, Done, Figures, Learner, in_turn, learn, let_learn
 from training.mean import learning_of, lent
 from training.policy import advantages, divergence, guarded_ratio, losses, plain_ratio
 from training.rewards import Patches, by_patch, patches_of, score, total, weighed
@@ -80,7 +80,7 @@ def train(
     Raises TrainingError besides where a guard goes off, rewards are no numbers, or what gives them fails.
     """
     grpo = settings.grpo
-    weights = learning_weights(backbone, grpo)
+    let_learn(backbone, grpo)
     began_as = learning_of(backbone.transformer) if grpo.kl == "frozen" and grpo.beta else None
     seen = [line for line in read_metrics(run) if "reward" in line]
 
@@ -96,7 +96,7 @@ def train(
         seen.append(dict(figures))
 
     judge = partial(score, likeness, settings.reward)
-    return learn(run, backbone, settings, grpo, weights, split, held_out, gradients, judge, advance)
+    return learn(run, backbone, settings, grpo, split, held_out, gradients, judge, advance)
 
 
 def _gradients(

@@ -9,6 +9,7 @@
 What chance decides is keyed by seed, step and sample: there are no random states to keep.
 """
 
+import hashlib
 import json
 import os
 import shutil
@@ -21,7 +22,6 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from schemas.errors import TrainingError
-from schemas.ids import sha256
 from schemas.training import Training
 from training.backbones import Backbone
 from training.checkpoints import learnt, save_weights
@@ -59,22 +59,30 @@ def keep(
     this, and one of them `writes`. Raises TrainingError where the disk does not take it: what was kept before stays.
     """
     transformer = backbone.transformer
-    weights = gathered(learnt(backbone, mean.weights if mean else {}), writes)
-    learning = gathered(dict(learning_in(transformer)), writes)
-    moments = gathered(_moments(transformer, optimizer), writes)
-    mean_weights = gathered(mean.weights if mean else {}, writes)
-    if not writes:
-        return
     folder = run / FOLDER / f"{step:06d}"
     unfinished = folder.with_name(f".{folder.name}")
+    averages = mean.weights if mean else {}
     try:
-        shutil.rmtree(unfinished, ignore_errors=True)
-        save_weights(unfinished, backbone, settings, weights)
-        save_file(learning, unfinished / LEARNING)
-        save_file(moments, unfinished / OPTIMIZER)
+        if writes:
+            shutil.rmtree(unfinished, ignore_errors=True)
+        # one file after the other: the first process need not have room for all that is gathered
+        weights = gathered(learnt(backbone, averages), writes)
+        if writes:
+            save_weights(unfinished, backbone, settings, weights)
+        del weights
+        files: list[tuple[str, dict[str, Tensor], dict[str, str] | None]] = [
+            (LEARNING, dict(learning_in(transformer)), None), (OPTIMIZER, _moments(transformer, optimizer), None)
+        ]  # fmt: skip
         if mean:
-            save_file(mean_weights, unfinished / MEAN, metadata={"steps": str(mean.steps)})
-        digests = {path.name: sha256(path.read_bytes()) for path in sorted(unfinished.iterdir())}
+            files.append((MEAN, averages, {"steps": str(mean.steps)}))
+        for name, tensors, about in files:
+            whole = gathered(tensors, writes)
+            if writes:
+                save_file(whole, unfinished / name, metadata=about)
+            del whole
+        if not writes:
+            return
+        digests = {path.name: _digest(path) for path in sorted(unfinished.iterdir())}
         told = {"step": step, "state": asdict(state), "files": digests}
         (unfinished / STATE).write_text(json.dumps(told, indent=1) + "\n")
         for path in (*unfinished.iterdir(), unfinished):
@@ -102,7 +110,7 @@ def newest(run: Path) -> Kept | None:
     for folder in reversed(_folders(run)):
         try:
             told = json.loads((folder / STATE).read_bytes())
-            if all(sha256((folder / name).read_bytes()) == digest for name, digest in told["files"].items()):
+            if all(_digest(folder / name) == digest for name, digest in told["files"].items()):
                 return Kept(folder, told["step"], State(**told["state"]))
         except (OSError, ValueError, KeyError, TypeError):
             continue
@@ -147,6 +155,11 @@ def _moments(transformer: nn.Module, optimizer: torch.optim.Optimizer) -> dict[s
 
 def _folders(run: Path) -> list[Path]:
     return sorted((path for path in (run / FOLDER).glob("[0-9]*") if path.is_dir()), key=lambda path: int(path.name))
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _sync(path: Path) -> None:

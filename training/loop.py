@@ -23,14 +23,14 @@ from training import kept
 from training.backbones import Backbone
 from training.dataset import Batch, Split, State, batches
 from training.journal import Journal, read_metrics
-from training.mean import RunningMean, bear
+from training.mean import RunningMean, bear, learning_in
 from training.sharded import is_shared, whole
 from training.validate import Score, refined, validate
 
 Advance = Callable[[int, str], None]
 Figures = dict[str, float]
 
-PARALLEL = (DistributedType.NO, DistributedType.MULTI_CPU, DistributedType.MULTI_GPU)  # each holds the whole model
+PARALLEL = (DistributedType.NO, DistributedType.MULTI_CPU, DistributedType.MULTI_GPU)  # plain processes, no plugins
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,6 @@ def learn(
     backbone: Backbone,
     settings: Training,
     learning: Learning,
-    weights: list[nn.Parameter],
     split: Split,
     held_out: Split | None,
     gradients: Gradients,
@@ -78,9 +77,12 @@ def learn(
 ) -> Done:
     """Learn up to `learning.steps`, from the newest checkpoint in the folder `run` where there is one.
 
+    What learns is what wants a gradient (`let_learn`).
+
     Metrics, pictures and checkpoints go into `run`. Raises TrainingError where the loss is no longer a number (the last
     checkpoint stays), or a checkpoint cannot be written; DataError as `training.dataset.batches` does.
     """
+    weights = [weight for _, weight in learning_in(backbone.transformer)]
     optimizer = torch.optim.AdamW(weights, learning.rate, betas=(0.9, 0.99), weight_decay=learning.weight_decay)
     mean = RunningMean(backbone.transformer, learning.ema) if learning.ema else None
     step, state = _resumed(run, backbone, optimizer, mean)
@@ -88,8 +90,10 @@ def learn(
     accelerator = _accelerator(run, learning)
     journal = Journal(run, after=step) if accelerator.is_main_process else None
     learner = Learner(run, settings, learning, accelerator, backbone, backbone.transformer, optimizer, mean, journal)
-    if not is_shared(backbone.transformer):
-        backbone.transformer = accelerator.prepare(backbone.transformer)
+    shared = is_shared(backbone.transformer)  # then it stays where it is, and exchanges its gradients itself
+    backbone.transformer = accelerator.prepare_model(
+        backbone.transformer, device_placement=not shared, evaluation_mode=shared
+    )
     due = False
     began = time.perf_counter()
     try:
@@ -152,8 +156,8 @@ def _told_where_memory_ends(run: Path, step: int) -> Iterator[None]:
         ) from None
 
 
-def learning_weights(backbone: Backbone, learning: Learning) -> list[nn.Parameter]:
-    """Return what learns of a backbone: the LoRA that it bears, or all of its transformer.
+def let_learn(backbone: Backbone, learning: Learning) -> None:
+    """Let the LoRA that a backbone bears want a gradient, or all of its transformer.
 
     Raises SettingsError where all should learn, in a precision that is too coarse for it.
     """
@@ -161,12 +165,12 @@ def learning_weights(backbone: Backbone, learning: Learning) -> list[nn.Paramete
     if learning.checkpointing:
         transformer.enable_gradient_checkpointing()  # type: ignore[operator]  # every backbone's has it
     if hasattr(transformer, "peft_config"):
-        return [weight for weight in transformer.parameters() if weight.requires_grad]
+        return
     if any(weight.dtype != torch.float32 for weight in transformer.parameters()):
         raise SettingsError(
             "setting sft.lora: 0 lets all weights learn, which takes float32: set dtype of the backbone"
         )
-    return list(transformer.requires_grad_().parameters())
+    transformer.requires_grad_()
 
 
 def scheduled(learning: Learning, step: int) -> float:

@@ -35,7 +35,7 @@ def clipped(ratio: Tensor, advantage: Tensor, clip: float) -> Tensor:
 
 
 def losses(
-    ratio: Tensor, advantage: Tensor, shares: Tensor, apart: Tensor, clip: float, beta: float, per: float = 1.0
+    ratio: Tensor, advantage: Tensor, shares: Tensor, apart: Tensor, clip: float, beta: float, per: float
 ) -> Tensor:
     """Return -J of each sample, (N,): its patches' clipped losses by their shares, and beta times divergence.
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from accelerate import PartialState
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from schemas.ids import stream
 from schemas.training import Sft, Training
@@ -21,9 +21,9 @@ from training.backbones import Backbone
 from training.cached import Cache
 from training.dataset import Batch, Split
 from training.flow import masked_loss, mix, shifted, shrink
-from training.loop import Advance, Done, Figures, Learner, in_turn, learn, learning_weights
+from training.loop import Advance, Done, Figures, Learner, in_turn, learn, let_learn
 from training.lora import add_lora
-from training.mean import learning_in
+from training.seeds import seeded
 from training.sharded import share_out
 from training.shown import Encoder, pictures, show
 
@@ -39,17 +39,17 @@ def train(
     """Fine-tune up to `settings.sft.steps`; see `training.loop.learn`."""
     sft = settings.sft
     if sft.lora and not hasattr(backbone.transformer, "peft_config"):
+        seeded(settings.seed)  # the same in every process
         add_lora(backbone.transformer, backbone.lora_targets, sft.lora, sft.lora)
     cache = Cache(run / "cache", backbone) if sft.cache else None
 
     def gradients(learner: Learner, batch: Batch, step: int, figures: Figures) -> Iterator[float]:
         yield _accumulated(learner, batch, step, cache)
 
-    weights = learning_weights(backbone, sft)
+    let_learn(backbone, sft)
     if sft.sharded:
-        share_out(backbone.transformer, PartialState().num_processes)
-        weights = [weight for _, weight in learning_in(backbone.transformer)]
-    return learn(run, backbone, settings, sft, weights, split, held_out, gradients, advance=advance)
+        share_out(backbone.transformer, bf16=sft.precision == "bf16")
+    return learn(run, backbone, settings, sft, split, held_out, gradients, advance=advance)
 
 
 def noise_of(seed: int, step: int, keys: Sequence[str], shape: Sequence[int]) -> Tensor:
@@ -89,10 +89,17 @@ def losses(backbone: Backbone, settings: Training, batch: Batch, step: int, cach
             loss = masked_loss(found, clean, weight)
         case "pixel":
             draft, truth, weight = input, target, mask.float()
-            loss = masked_loss(backbone.decode(found), target, weight)
+            loss = masked_loss(_decoded(backbone, found, keep=not sft.checkpointing), target, weight)
     if not sft.relative:
         return loss
     return loss * sft.relative / (sft.relative + masked_loss(draft, truth, weight))
+
+
+def _decoded(backbone: Backbone, latents: Tensor, *, keep: bool) -> Tensor:
+    """Return pictures of latents; unless all that lies between is kept, one by one, and computed anew for gradients."""
+    if keep:
+        return backbone.decode(latents)
+    return torch.cat([checkpoint(backbone.decode, one[None], use_reentrant=False) for one in latents])
 
 
 def _accumulated(learner: Learner, batch: Batch, step: int, cache: Cache | None) -> float:

@@ -8,25 +8,31 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
+from torch import distributed as dist
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 
-def share_out(transformer: nn.Module, world: int) -> None:
-    """Share a transformer's weights out among all `world` processes, block by block; all of them must call this.
+def share_out(transformer: nn.Module, *, bf16: bool) -> None:
+    """Share a transformer's weights out among all processes, block by block; all of them must call this.
 
-    Where there is one process only, nothing is done. What learns must have been chosen before, and its optimizer be
-    made after.
+    What is shared goes to their devices. Blocks are gathered in bfloat16 where that is what they compute in; gradients
+    are averaged in float32. Where there is one process only, nothing is done. What learns must have been chosen before,
+    and its optimizer be made after.
     """
+    world = dist.get_world_size() if dist.is_initialized() else 1
     if world == 1:
         return
+    computed = torch.bfloat16 if bf16 else None  # else autocast would copy all that is gathered once more, and keep it
+    policy = MixedPrecisionPolicy(param_dtype=computed, reduce_dtype=torch.float32, cast_forward_inputs=False)
     mesh = init_device_mesh("cuda" if torch.cuda.is_available() else "cpu", (world,))
     for child in transformer.children():
         if isinstance(child, nn.ModuleList):  # every backbone's blocks are in one or two such lists
             for block in child:
-                fully_shard(block, mesh=mesh, reshard_after_forward=True)
-    fully_shard(transformer, mesh=mesh, reshard_after_forward=True)  # the rest; shared out again after a trial, too
+                fully_shard(block, mesh=mesh, mp_policy=policy, reshard_after_forward=True)
+    # what is left; shared out again after a trial too
+    fully_shard(transformer, mesh=mesh, mp_policy=policy, reshard_after_forward=True)
 
 
 def is_shared(transformer: nn.Module) -> bool:

@@ -1,4 +1,3 @@
-
 {
   const PAGE = 12; // cases in the document at once, until more are asked for
   const ALL = "all";

@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import nullcontext
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -58,8 +59,10 @@ def main(
                 found = bare_loop(folder, settings, engines)
         print(json.dumps(found))
         return
-    with tempfile.TemporaryDirectory() as name:
-        root = folder or Path(name)
+    if folder and folder.exists() and any(folder.iterdir()):
+        raise typer.BadParameter(f"{folder} is not empty: what is there would not be done again; name another folder")
+    with nullcontext(folder) if folder else tempfile.TemporaryDirectory() as name:
+        root = Path(name)
         kinds = ("render", "whole way", "bare loop")
         rendered, *both = (_measured(kind, root, size, engines, products, edits) for kind in kinds)
         runs = dict(zip(kinds[1:], both, strict=True))
@@ -84,21 +87,18 @@ def main(
 def render(root: Path, size: int, products: int) -> dict[str, Any]:
     """Render the photos, in a process a core: that is no part of the job."""
     begun = time.perf_counter()
+    photos = root / "photos"
+    photos.mkdir(parents=True)
     with ProcessPoolExecutor() as pool:
-        list(pool.map(partial(_rendered, root / "photos", size), range(products), chunksize=16))
+        list(pool.map(partial(_rendered, photos, size), range(products), chunksize=16))
     return {"seconds": time.perf_counter() - begun}
 
 
 def _rendered(photos: Path, size: int, index: int) -> None:
-    from tasks.render.photos import jpeg, render_view
+    from tasks.render.photos import render_product
     from tasks.render.products import product
 
-    item = product(0, index)
-    folder = photos / item.product_id
-    folder.mkdir(parents=True)
-    for number in range(VIEWS):
-        shown = render_view(item, number, 0, size)
-        (folder / f"{number:02d}.jpg").write_bytes(jpeg(shown.pixels, shown.view.quality))
+    list(render_product(photos, product(0, index), VIEWS, 0, size))
 
 
 def whole_way(root: Path, assignments: list[str], engines: str) -> dict[str, Any]:

@@ -22,7 +22,8 @@ from tasks.engines.load import one_thread_each
 from training.backbones.opened import open_backbone
 from training.dataset import Batch, Split, batches, open_split
 from training.journal import read_metrics
-from training.loop import learning_weights, scheduled
+from training.loop import let_learn, scheduled
+from training.mean import learning_in
 from training.seeds import seeded
 from training.sft import losses, train
 
@@ -78,7 +79,8 @@ def _run(split: Split, settings: Training) -> float:
 def _bare(kept: list[Batch], settings: Training) -> float:
     seeded(settings.seed)
     backbone = open_backbone("tiny", settings)
-    weights = learning_weights(backbone, settings.sft)
+    let_learn(backbone, settings.sft)
+    weights = [weight for _, weight in learning_in(backbone.transformer)]
     optimizer = torch.optim.AdamW(weights, settings.sft.rate, betas=(0.9, 0.99))
     start = 0.0
     for step, batch in enumerate(kept):

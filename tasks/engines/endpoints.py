@@ -92,9 +92,8 @@ def _tell(told: asyncio.Future[None]) -> None:
         told.set_result(None)
 
 
-_STARTING = (
-    threading.Lock()
-)  # workers that ask first at once would each start a loop, and wait on one another's for ever
+# workers that ask first at once would each start a loop, and wait on one another's
+_STARTING = threading.Lock()
 
 
 def pool() -> Pool:

@@ -1,6 +1,7 @@
 """Photos of products, each a pure function of (seed, product, view), and a set of them written with its truth."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
@@ -70,15 +71,20 @@ def render_set(out: Path, products: int, views: int, seed: int, size: int = 640,
     truth = out / "truth.jsonl"
     with truth.open("w", encoding="utf-8", newline="\n") as lines:
         for index in range(products):
-            item = product(seed, index, hard_negatives)
-            folder = out / item.product_id
-            folder.mkdir(exist_ok=True)
-            for number in range(views):
-                render = render_view(item, number, seed, size)
-                path = folder / f"{number:02d}.jpg"
-                path.write_bytes(jpeg(render.pixels, render.view.quality))
-                lines.write(json.dumps({"path": path.relative_to(out).as_posix(), **truth_of(render)}) + "\n")
+            for told in render_product(out, product(seed, index, hard_negatives), views, seed, size):
+                lines.write(json.dumps(told) + "\n")
     return truth
+
+
+def render_product(out: Path, item: Product, views: int, seed: int, size: int = 640) -> Iterator[dict[str, object]]:
+    """Write `views` photos of a product as out/<product_id>/<view>.jpg, and yield the line of truth of each."""
+    folder = out / item.product_id
+    folder.mkdir(exist_ok=True)
+    for number in range(views):
+        render = render_view(item, number, seed, size)
+        path = folder / f"{number:02d}.jpg"
+        path.write_bytes(jpeg(render.pixels, render.view.quality))
+        yield {"path": path.relative_to(out).as_posix(), **truth_of(render)}
 
 
 def truth_of(render: Render) -> dict[str, object]:

@@ -1,4 +1,3 @@
-
 {
   const PAGE = 24; // cards in the document at once
   const compared = facts.versions.length === 2;

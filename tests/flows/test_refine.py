@@ -12,7 +12,7 @@ from flows import cli
 from schemas.training import load_training
 from tests.training.test_refine import photo, spoilt, spot
 from training.backbones.opened import open_backbone
-from training.checkpoints import save_weights
+from training.checkpoints import learnt, save_weights
 
 SMALL = ["tiny.width=32", "tiny.depth=1", "tiny.heads=2", "tiny.words=64", "data.size=64", "refine.steps=2"]
 
@@ -32,7 +32,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     torch.manual_seed(0)
     backbone = open_backbone("tiny", settings)
     torch.nn.init.normal_(backbone.transformer.head.weight, std=0.1)  # type: ignore[union-attr, arg-type]
-    save_weights(tmp_path / "run", backbone, settings)
+    save_weights(tmp_path / "run", backbone, settings, learnt(backbone, {}))
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

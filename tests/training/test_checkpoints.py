@@ -8,7 +8,7 @@ from schemas.errors import SettingsError, WeightsError
 from schemas.training import Training, load_training
 from tests.tasks.engines import tiny_pipelines
 from training.backbones.opened import open_backbone
-from training.checkpoints import load_weights, load_with_lora, save_weights
+from training.checkpoints import learnt, load_weights, load_with_lora, save_weights
 from training.lora import FILE, add_lora
 
 SMALL = ["tiny.width=32", "tiny.depth=1", "tiny.heads=2", "tiny.words=64", "data.size=64"]
@@ -21,7 +21,7 @@ def settings() -> Training:
 
 def test_whole_weights_come_back_with_the_settings_they_were_trained_with(settings: Training, tmp_path: Path) -> None:
     backbone = open_backbone("tiny", settings)
-    save_weights(tmp_path, backbone, settings)
+    save_weights(tmp_path, backbone, settings, learnt(backbone, {}))
     back, known = load_weights(tmp_path, ["refine.steps=3"])
     assert (back.name, known.tiny, known.refine.steps) == ("tiny", settings.tiny, 3)
     for name, tensor in backbone.transformer.state_dict().items():
@@ -34,7 +34,7 @@ def test_lora_comes_back_beside_the_weights_that_the_settings_name(tmp_path: Pat
     backbone = open_backbone("flux_kontext", settings)
     for weight in add_lora(backbone.transformer, backbone.lora_targets, rank=2, alpha=4):
         torch.nn.init.normal_(weight)
-    save_weights(tmp_path / "run", backbone, settings)
+    save_weights(tmp_path / "run", backbone, settings, learnt(backbone, {}))
     assert (tmp_path / "run" / FILE).stat().st_size < 200_000
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "run" / FILE).rename(tmp_path / "elsewhere" / "mine.safetensors")
@@ -61,7 +61,7 @@ def test_trouble_with_a_checkpoint_is_told_in_one_line(settings: Training, tmp_p
 
     told(r"holds no weights.json; name a folder that training wrote")
     backbone = open_backbone("tiny", settings)
-    save_weights(tmp_path, backbone, settings)
+    save_weights(tmp_path, backbone, settings, learnt(backbone, {}))
     told(r"no such setting; did you mean 'refine.steps'", "refine.step=1")
     told(r"weights.safetensors: .*size mismatch", "tiny.width=48")
     whole, about = (tmp_path / "weights.safetensors"), tmp_path / "weights.json"

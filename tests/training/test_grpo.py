@@ -20,7 +20,7 @@ from schemas.training import Grpo, Training, load_training
 from tasks.lake import Lake
 from tests.training.conftest import processes
 from training.backbones.opened import open_backbone
-from training.checkpoints import save_weights
+from training.checkpoints import learnt, save_weights
 from training.dataset import Split, open_split
 from training.flow import schedule
 from training.grpo import train
@@ -153,7 +153,7 @@ def test_two_processes_learn_what_one_does(small: Lake, split: Split, tmp_path: 
     seeded(told.seed)
     backbone = open_backbone("tiny", told)
     nn.init.normal_(backbone.transformer.head.weight, std=0.02)  # type: ignore[union-attr, arg-type]  # it has learnt something
-    save_weights(tmp_path / "start", backbone, told)
+    save_weights(tmp_path / "start", backbone, told, learnt(backbone, {}))
     command = ["train", "grpo", "--version", "v1", "--lake", str(small.root), "--held-out", "none", "--json"]
     command += ["--from", str(tmp_path / "start")]
     for key in ("grpo.steps=2", "grpo.at_once=8", "grpo.group=3", "grpo.rate=1e-3", "checkpoints.every=2"):

@@ -19,6 +19,7 @@ from safetensors.torch import load_file
 from schemas.errors import TrainingError
 from schemas.training import Tiny, Training, load_training
 from tasks.lake import Lake
+from tests.tasks.engines.tiny_pipelines import flux_kontext
 from tests.training.conftest import made, processes
 from training import kept
 from training.backbones import Text
@@ -116,6 +117,19 @@ def test_a_sample_may_be_weighed_by_how_far_off_its_draft_is(split: Split) -> No
     assert torch.allclose(weighed, plain * 0.01 / (0.01 + plain), rtol=1e-3)
 
 
+def test_a_loss_in_pixels_may_keep_less_and_compute_it_anew(split: Split) -> None:
+    batch = next(iter(batches(split, settings().data, 0)))
+    found = []
+    for anew in ("false", "true"):
+        told = settings("sft.loss=pixel", f"sft.checkpointing={anew}")
+        seeded(0)
+        backbone = open_backbone("tiny", told)
+        losses(backbone, told, batch, 0).sum().backward()  # type: ignore[no-untyped-call]  # torch's own
+        found.append([weight.grad for weight in backbone.transformer.parameters() if weight.grad is not None])
+    assert len(found[0]) > 5
+    assert all(torch.allclose(one, other, atol=1e-6) for one, other in zip(*found, strict=True))
+
+
 def test_a_loss_in_pixels_is_that_of_the_pictures_and_teaches(split: Split, tmp_path: Path) -> None:
     told = settings("sft.loss=pixel", "sft.relative=0")
     backbone = open_backbone("tiny", told)
@@ -163,36 +177,57 @@ def test_prompts_of_several_lengths_are_cached_as_rows(tmp_path: Path) -> None:
         assert text.seen.tolist() == [[True, True, False, False], [True] * 4]
 
 
+def together(lake: Lake, run: Path, told: Sequence[str], backbone: str = "tiny", held_out: str = "validation") -> str:
+    """Train in two processes, and return what they print."""
+    command = [*processes(2), "train", "sft", "--version", "v1", "--lake", str(lake.root), "--backbone", backbone]
+    assigned = [part for one in told for part in ("--set", one)]
+    launched = subprocess.run(
+        [*command, "--held-out", held_out, "--out", str(run), "--json", *assigned],
+        check=False, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, timeout=300,
+    )  # fmt: skip
+    assert launched.returncode == 0, launched.stderr[-2000:]
+    return launched.stdout
+
+
 @pytest.mark.parametrize(
     "how",
-    [
-        (),
-        ("sft.sharded=true", "sft.at_once=1", "sft.ema=0.9"),
-        ("sft.sharded=true", "sft.lora=4", "sft.checkpointing=true"),
-    ],
+    [("sft.at_once=1",), ("sft.sharded=true", "sft.at_once=1", "sft.ema=0.9"), ("sft.sharded=true", "sft.lora=4")],
     ids=["whole", "shared", "shared-lora"],
 )
 def test_two_processes_learn_what_one_does(how: tuple[str, ...], tmp_path: Path) -> None:
     lake, told = made(tmp_path / "lake", 44, held_out=5), ("sft.decay=constant", *how)
     split, held_out = (open_split(lake.root, "v1", group) for group in ("train", "validation"))
-    trained(tmp_path / "one", split, settings(*told), held_out)
-    command = [*processes(2), "train", "sft", "--version", "v1", "--lake", str(lake.root)]
-    assigned = [part for one in (*SMALL, *told) for part in ("--set", one)]
-    launched = subprocess.run(
-        [*command, "--out", str(tmp_path / "two"), "--json", *assigned],
-        check=False, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, timeout=300,
-    )  # fmt: skip
-    assert launched.returncode == 0, launched.stderr[-2000:]
+    one, two = tmp_path / "one", tmp_path / "two"
+    trained(one, split, settings(*told), held_out)
+    printed = together(lake, two, (*SMALL, *told))
     for name in ("loss", "norm"):
-        assert told_of(tmp_path / "two", name) == pytest.approx(told_of(tmp_path / "one", name), rel=1e-3)
-    (tried,), (alone,) = (told_of(tmp_path / run, "validation") for run in ("two", "one"))
+        assert told_of(two, name) == pytest.approx(told_of(one, name), rel=1e-3)
+    (tried,), (alone,) = (told_of(run, "validation") for run in (two, one))
     assert tried == pytest.approx(alone, rel=1e-3)
-    assert len(launched.stdout.splitlines()) == 1  # one process speaks
-    # one process goes on where two stopped
-    more = settings("sft.steps=6", *told)
-    trained(tmp_path / "two", split, more)
-    trained(tmp_path / "one", split, more)
-    assert losses_of(tmp_path / "two") == pytest.approx(losses_of(tmp_path / "one"), rel=1e-3)
+    assert len(printed.splitlines()) == 1  # one process speaks
+    # one process goes on where two stopped, and two where one did
+    more, most = (settings(f"sft.steps={steps}", *told) for steps in (6, 8))
+    trained(two, split, more)
+    trained(one, split, most)
+    together(lake, two, (*SMALL, *told, "sft.steps=8"))
+    assert losses_of(two) == pytest.approx(losses_of(one), rel=1e-3)
+    found, wanted = (weights(run, 8) for run in (two, one))
+    assert all(torch.allclose(found[name], wanted[name], atol=1e-3) for name in wanted)
+
+
+def test_two_processes_share_a_model_in_bfloat16_out_whose_lora_learns_in_float32(tmp_path: Path) -> None:
+    lake, model = made(tmp_path / "lake", 8), flux_kontext(tmp_path / "kontext")
+    told = [
+        *(one for one in SMALL if not one.startswith("tiny.")),
+        *("sft.steps=2", f"flux_kontext.model={model}", "sft.lora=2", "sft.sharded=true", "sft.precision=no"),
+    ]
+    alone = load_training(told, "flux_kontext")
+    seeded(alone.seed)
+    split = open_split(lake.root, "v1", "train")
+    train(tmp_path / "one", open_backbone("flux_kontext", alone), alone, split, None)
+    together(lake, tmp_path / "two", told, "flux_kontext", held_out="none")
+    for name in ("loss", "norm"):
+        assert told_of(tmp_path / "two", name) == pytest.approx(told_of(tmp_path / "one", name), rel=2e-2)
 
 
 def test_a_process_that_dies_ends_the_run_and_it_goes_on_from_its_last_checkpoint(

@@ -59,9 +59,10 @@ class TinyBackbone:
         """Return pictures, float32 (B, 3, H, W), 0..1."""
         if self.autoencoder is None:
             return within((latents.float() + 1) / 2)
-        weights = {name: weight.to(latents.device) for name, weight in self.autoencoder.items()}
-        each = [decoded(weights, one[None].contiguous(memory_format=torch.channels_last)) for one in latents.float()]
-        return within(torch.cat(each).contiguous())
+        weights = {
+            name: weight.to(latents.device) for name, weight in self.autoencoder.items() if name.startswith("decoder.")
+        }
+        return within(decoded(weights, latents.float()).float())
 
     def prompt(self, instructions: Sequence[str], pictures: Sequence[Tensor] = ()) -> Text:
         """Return the numbers of the instructions' words, hashed: int64 (B, length), 0 where there is none."""

@@ -19,7 +19,7 @@ from tests.benchmark.scenes import case, photographed, region
 from tests.tasks.engines.test_images_api import Server, server  # noqa: F401
 from tests.tasks.engines.tiny_pipelines import flux2_klein, flux_kontext, qwen_image_edit_plus
 from training.backbones.opened import open_backbone
-from training.checkpoints import save_weights
+from training.checkpoints import learnt, save_weights
 
 SMALL = ["tiny.width=32", "tiny.depth=1", "tiny.heads=2", "tiny.words=64", "data.size=64", "refine.steps=2"]
 
@@ -96,7 +96,7 @@ def test_a_checkpoint_refines_as_the_command_does(tmp_path: Path, problem: Probl
     torch.manual_seed(0)
     backbone = open_backbone("tiny", settings)
     torch.nn.init.normal_(backbone.transformer.head.weight, std=0.1)  # type: ignore[union-attr, arg-type]  # tiny's own layer
-    save_weights(tmp_path / "run", backbone, settings)
+    save_weights(tmp_path / "run", backbone, settings, learnt(backbone, {}))
     model = open_model(f"refiner:{tmp_path / 'run'}", ["refine.steps=1"])
     assert model.about["settings"]["steps"] == 1
     assert unlike(model.answer([problem])[0], problem)[0]

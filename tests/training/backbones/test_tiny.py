@@ -8,6 +8,7 @@ from schemas.records import EngineFailure
 from schemas.training import Tiny
 from tests.tasks.engines.test_autoencoder import random_weights
 from training.backbones.tiny import TinyBackbone
+from training.backbones.within import within
 from training.flow import masked_loss, mix, sample, schedule
 
 SMALL = {"patch": 8, "width": 32, "depth": 2, "heads": 2, "words": 64, "length": 6}
@@ -103,6 +104,7 @@ def test_pictures_stay_within_their_range_and_lead_gradients_back_from_beyond(la
     decoded = made.decode(latents)
     assert decoded.min() == 0
     assert decoded.max() <= 1
+    assert within(torch.tensor([-torch.inf, 0.3, torch.inf])).tolist() == pytest.approx([0, 0.3, 1])
     (gradient,) = torch.autograd.grad((decoded - 0.5).square().sum(), latents)
     assert (gradient != 0).all()
 
