@@ -51,7 +51,7 @@ def keep(
     optimizer: torch.optim.Optimizer,
     mean: RunningMean | None,
     *,
-    writes: bool = True,
+    writes: bool,
 ) -> None:
     """Write a checkpoint, give it its name once all of it is on the disk, and delete those beyond `keep`.
 

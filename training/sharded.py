@@ -45,7 +45,7 @@ def whole(tensor: Tensor) -> Tensor:
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
-def gathered(tensors: Mapping[str, Tensor], wanted: bool = True) -> dict[str, Tensor]:
+def gathered(tensors: Mapping[str, Tensor], wanted: bool) -> dict[str, Tensor]:
     """Return all of each tensor, contiguous, on the CPU where it was shared out; or nothing, where it is not wanted.
 
     One after another, so that no process holds more than one for nothing; all processes must ask.

@@ -32,7 +32,7 @@ from training.lora import add_lora
 CHANNELS, STRIDE = 16, 8  # of FLUX.1's latents
 SQUARES = {"cuda": 8192, "cpu": 2048}  # rows of the matrices whose product tells the device's ceiling
 DTYPES = {"cuda": torch.bfloat16, "cpu": torch.float32}
-STEPS = 3  # that are timed, after one that is not
+STEPS = 3  # that are timed, after two that are not
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 

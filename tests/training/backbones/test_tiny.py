@@ -114,8 +114,8 @@ def test_what_it_says_of_the_reference_is_how_much_of_it_is_copied(share: float)
     made = TinyBackbone(Tiny.model_validate(SMALL))  # its head says nothing
     patch = made.settings.patch
     with torch.no_grad():
-        bias = made.transformer.head.bias  # type: ignore[union-attr]
-        bias[3 * patch**2 : 4 * patch**2] = share  # type: ignore[operator]
+        bias = made.transformer.head.bias  # type: ignore[union-attr]  # torch types no submodules
+        bias[3 * patch**2 : 4 * patch**2] = share  # type: ignore[operator]  # as above
         bias[4 * patch**2 :] = torch.tensor([0.1, 0.0, -0.2])  # type: ignore[operator]  # in other light
     draft, beside, noisy = (made.encode(pictures(1, 3, 16, 24, seed=seed)) for seed in (2, 3, 4))
     sigma = torch.tensor([0.5])
