@@ -22,19 +22,20 @@ class Credit:
 
     `varied` bool (B, 1, h, w). `cells` float32 (B, P, h, w): over which of them the log-prob of each patch is averaged,
     1 in all; 0 where a prompt has fewer patches than P. `shares` float32 (B, P): how much each counts, 1 in all.
+    `outside` bool (B, h, w): which cells the mask does not touch.
     """
 
     varied: Tensor
     cells: Tensor
     shares: Tensor
+    outside: Tensor
 
 
 def credit(grpo: Grpo, found: Sequence[Patches], mask: Tensor, height: int, width: int) -> Credit:
     """Return the credit of prompts with masks (B, 1, H, W), whose patches were `found`, on latents of a size."""
-    varied = torch.ones(len(mask), 1, height, width, dtype=torch.bool, device=mask.device)
-    if grpo.varied == "mask":
-        within = shrink(mask, height, width) > 0
-        varied = within | ~within.any(dim=(2, 3), keepdim=True)  # of an empty mask all
+    within = shrink(mask, height, width) > 0
+    within |= ~within.any(dim=(2, 3), keepdim=True)  # of an empty mask all
+    varied = within if grpo.varied == "mask" else torch.ones_like(within)
     most = max(len(one.weights) for one in found) if grpo.credit == "patch" else 1
     cells = torch.zeros(len(mask), most, height, width, device=mask.device)
     shares = torch.zeros(len(mask), most, device=mask.device)
@@ -48,7 +49,7 @@ def credit(grpo: Grpo, found: Sequence[Patches], mask: Tensor, height: int, widt
             planes[0, number, top:bottom, left:right] = 1
         cells[row, : len(one.boxes)] = shrink(planes, height, width)[0]
     cells = cells * varied
-    return Credit(varied, cells / cells.sum(dim=(2, 3), keepdim=True).clamp(min=1e-6), shares)
+    return Credit(varied, cells / cells.sum(dim=(2, 3), keepdim=True).clamp(min=1e-6), shares, ~within[:, 0])
 
 
 def over(values: Tensor, cells: Tensor) -> Tensor:

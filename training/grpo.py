@@ -34,7 +34,7 @@ from training.loop import Advance, Done, Figures, Learner, in_turn, learn, let_l
 from training.mean import learning_of, lent
 from training.policy import advantages, divergence, guarded_ratio, losses, plain_ratio
 from training.rewards import Patches, by_patch, patches_of, score, total, weighed
-from training.rollout import Prompts, Rollout, Taken, branch, draw_window, step_of, trunk
+from training.rollout import Prompts, Rollout, Taken, branch, draw_window, step_of, step_towards, trunk
 from training.sde import Step, log_prob
 from training.sheets import draw_groups
 from training.shown import pictures, show
@@ -53,12 +53,15 @@ class _Part:
 class _Lesson:
     """What a batch teaches: advantages of each prompt's P patches and G samples (B, P, G), and see `Credit`.
 
-    `shares` (B, P) are 0 for patches that tell nothing.
+    `shares` (B, P) are 0 for patches that tell nothing. `truth` (B, C, h, w): what surroundings are held
+    at, if they are.
     """
 
     advantage: Tensor
     cells: Tensor
     shares: Tensor
+    outside: Tensor
+    truth: Tensor | None
 
     @property
     def learnt(self) -> Tensor:
@@ -111,7 +114,7 @@ def _gradients(
     patched = patches_of(mask, settings.reward)
     answers = credit(grpo, patched, mask, *shown.draft.shape[2:])
     prompts = Prompts(shown, answers.varied)
-    parts, samples, found = _sampled(learner, batch, step, prompts, truth, mask, patched, likeness, began_as)
+    parts, samples, found, judging = _sampled(learner, batch, step, prompts, truth, mask, patched, likeness, began_as)
     sampled = time.perf_counter()
     summed = (found * answers.shares[..., None]).sum(dim=2)  # (2, B, G)
     told = accelerator.gather(summed.transpose(0, 1).contiguous()).transpose(0, 1)  # (2, all B, G)
@@ -121,13 +124,15 @@ def _gradients(
         spread = torch.stack([one[torch.isfinite(one)].std(correction=0) for one in told])
     weights = torch.tensor(settings.reward.weights, device=device)
     advantage, learnt = advantages(found.flatten(1, 2), weights, spread)  # each patch is a group: (B P, G), (B P)
-    lesson = _Lesson(advantage.view(*found.shape[1:]), answers.cells, answers.shares * learnt.view(*found.shape[1:3]))
+    shares = answers.shares * learnt.view(*found.shape[1:3])
+    held_at = learner.backbone.encode(truth) if grpo.hold else None
+    lesson = _Lesson(advantage.view(*found.shape[1:]), answers.cells, shares, answers.outside, held_at)
     kept = int(accelerator.gather(lesson.learnt.sum()[None]).sum())
     figures |= {"groups": float(kept), "dropped": float(told.shape[1] - kept)}
     watched = accelerator.gather(watch(samples, truth, reference, mask, learner.backbone.multiple)[None])
     means = zip(GUARDED, watched.nanmean(dim=0).tolist(), strict=True)
     figures |= {f"guard_{name}": value for name, value in means if isfinite(value)}
-    figures["sampling"] = sampled - began
+    figures |= {"sampling": sampled - began, "rewarding": judging}
     if learner.journal and (step + 1 in (1, grpo.steps) or (step + 1) % settings.validation.every == 0):
         sheet = draw_groups(input, reference, samples, truth, total(settings.reward, summed), settings.validation.shown)
         learner.journal.grouped(step + 1, sheet)
@@ -143,10 +148,10 @@ def _gradients(
 def _sampled(
     learner: Learner, batch: Batch, step: int, prompts: Prompts, truth: Tensor, mask: Tensor, patched: list[Patches],
     likeness: Likeness, began_as: dict[str, Tensor] | None,
-) -> tuple[list[_Part], Tensor, Tensor]:  # fmt: skip
+) -> tuple[list[_Part], Tensor, Tensor, float]:  # fmt: skip
     """Return a batch's samples in parts, as pictures (B, G, 3, H, W), and their rewards patch by patch (2, B, P, G).
 
-    While one part is sampled, the one before is decoded and rewarded in a thread.
+    While one part is sampled, the one before is decoded and rewarded in a thread, which takes so many seconds.
     """
     settings, grpo, backbone = learner.settings, learner.settings.grpo, learner.backbone
     levels = schedule(grpo.sampler, settings.refine.shift)
@@ -167,7 +172,7 @@ def _sampled(
         ]
     x = torch.cat(ends)
     parts: list[_Part] = []
-    judged: list[Future[tuple[Tensor, Tensor]]] = []
+    judged: list[Future[tuple[Tensor, Tensor, float]]] = []
     with ThreadPoolExecutor(1) as judge:
         for rows in torch.split(torch.arange(count * group), grpo.at_once):
             of = rows // group
@@ -188,22 +193,23 @@ def _sampled(
                 f"run {learner.run}: at step {step + 1} the reward '{likeness.name}' failed ({what}); mend that and "
                 "start the same run again: it goes on from its last checkpoint"
             ) from error
-    samples = torch.cat([pictures for pictures, _ in done])
-    found = torch.cat([rewards for _, rewards in done], dim=2)  # (2, P, B G)
+    samples = torch.cat([pictures for pictures, _, _ in done])
+    found = torch.cat([rewards for _, rewards, _ in done], dim=2)  # (2, P, B G)
     rewards = found.view(*found.shape[:2], count, group).transpose(1, 2)
-    return parts, samples.view(count, group, *samples.shape[1:]), rewards
+    judging = sum(seconds for _, _, seconds in done)
+    return parts, samples.view(count, group, *samples.shape[1:]), rewards, judging
 
 
 @torch.no_grad()
 def _judge(
     learner: Learner, likeness: Likeness, latents: Tensor, of: Tensor, truth: Tensor, mask: Tensor,
     patched: list[Patches],
-) -> tuple[Tensor, Tensor]:  # fmt: skip
-    """Return samples `of` prompts as pictures (N, 3, H, W), and their rewards (2, P, N): of patches, or of all.
+) -> tuple[Tensor, Tensor, float]:  # fmt: skip
+    """Return samples `of` prompts as pictures (N, 3, H, W), their rewards (2, P, N), of patches or of all, and seconds.
 
     Where a sample is no number anywhere, its rewards are none: in a log-prob it would spoil all patches.
     """
-    by_sample = learner.settings.grpo.credit == "sample"
+    began, by_sample = time.perf_counter(), learner.settings.grpo.credit == "sample"
     samples = learner.backbone.decode(latents)
     sound = torch.isfinite(latents).flatten(1).all(dim=1)
     most = 1 if by_sample else max(len(one.weights) for one in patched)
@@ -215,7 +221,7 @@ def _judge(
         rewards = weighed(rewards, found)[:, None] if by_sample else rewards
         rewards = rewards.where(sound[rows], torch.nan)
         each.append(F.pad(rewards, (0, 0, 0, most - rewards.shape[1])))
-    return samples, torch.cat(each, dim=2)
+    return samples, torch.cat(each, dim=2), time.perf_counter() - began
 
 
 def _frozen_means(
@@ -253,7 +259,12 @@ def _update(
             apart = divergence(step.mean, other, taken.std).mean(dim=(1, 2))  # everywhere: surroundings are held too
             advantage = lesson.advantage[of, :, number_in]
             per = taken.now - taken.next if grpo.ratio == "guarded" else 1.0
-            each = losses(ratio, advantage, shares, apart, grpo.ratio_clip, grpo.beta, per).where(learnt, 0)
+            each = losses(ratio, advantage, shares, apart, grpo.ratio_clip, grpo.beta, per)
+            if lesson.truth is not None:
+                right = step_towards(prompts, of, grpo, lesson.truth[of], taken)
+                lost = (divergence(step.mean, right, taken.std) * lesson.outside[of]).mean(dim=(1, 2))
+                each = each + grpo.hold * lost
+            each = each.where(learnt, 0)
             accelerator.backward(each.sum() * share)
         with torch.no_grad():
             moved = (ratio - 1).abs()

@@ -80,8 +80,17 @@ def step_of(
         return Step(step.mean[(first.cumsum(0) - 1).to(x.device)], step.std)
     here = prompts.rows(of)
     velocity = here.shown.velocity(backbone, x.to(here.shown.draft.dtype), x.new_full((len(x),), now))
+    return _gaussian(grpo, here.varied, x, velocity, now, next)
+
+
+def step_towards(prompts: Prompts, of: Tensor, grpo: Grpo, clean: Tensor, taken: Taken) -> Tensor:
+    """Return the mean of a step, as samples `of` prompts would take it whose policy knew `clean` (N, C, h, w)."""
+    return _gaussian(grpo, prompts.varied[of], taken.x, (taken.x - clean) / taken.now, taken.now, taken.next).mean
+
+
+def _gaussian(grpo: Grpo, varied: Tensor, x: Tensor, velocity: Tensor, now: float, next: float) -> Step:
     step = STEPS[grpo.sde](x, velocity, now, next, grpo.noise)
-    return Step(step.mean.where(here.varied, x + velocity.float() * (next - now)), step.std)
+    return Step(step.mean.where(varied, x + velocity.float() * (next - now)), step.std)
 
 
 @torch.no_grad()

@@ -88,13 +88,13 @@ def demo(
     from benchmark.refiners import FIGURES, told
     from flows.commands.build import build
     from flows.commands.demo import render
-    from flows.train_demo import RENDERED, UNSEEN, built, train_and_compare
+    from flows.train_demo import RENDERED, UNSEEN, VIEWS, built, train_and_compare
 
     lake, rendered = folder / "lake", photos is None
     if photos is None:
         photos = folder / "photos"
         if not (photos / "truth.jsonl").exists():  # written last
-            render(photos, products=RENDERED, seed=UNSEEN)
+            render(photos, products=RENDERED, views=VIEWS, seed=UNSEEN)
     published = (lake / "versions" / "demo.json").exists()
     build(photos, lake, assignments=built(rendered), publish=None if published else "demo")
     found = train_and_compare(

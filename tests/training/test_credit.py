@@ -45,8 +45,9 @@ def test_patches_share_out_one_and_their_cells_too(
     assert (found.cells.sum(dim=(2, 3))[~real] == 0).all()  # a prompt of fewer patches
     assert (found.cells * ~found.varied == 0).all()
     assert over(torch.full((2, side, side), 3.0), found.cells)[real] == pytest.approx(3.0, abs=1e-4)
+    masked = torch.nn.functional.adaptive_max_pool2d(mask.float(), side) > 0
+    assert torch.equal(found.outside, ~masked[:, 0])
     if where == "mask":
-        masked = torch.nn.functional.adaptive_max_pool2d(mask.float(), side) > 0
         assert torch.equal(found.varied, masked)
 
 

@@ -27,7 +27,7 @@ from training.grpo import train
 from training.journal import read_metrics
 from training.likeness import Likeness, open_likeness
 from training.loop import Done
-from training.rollout import Prompts, Rollout, branch, draw_window, step_of, trunk
+from training.rollout import Prompts, Rollout, branch, draw_window, step_of, step_towards, trunk
 from training.sde import log_prob
 from training.seeds import seeded
 from training.shown import show
@@ -80,6 +80,7 @@ def test_a_run_leaves_rewards_guards_groups_and_curves(split: Split, tmp_path: P
         "guard_grid",
     }
     assert all(wanted <= line.keys() for line in lines)
+    assert all(0 < line["rewarding"] <= line["sampling"] < line["seconds"] for line in lines)
     assert all(line["moved"] > 0 for line in lines)  # the second update is off the policy that sampled
     tried = [line["step"] for line in read_metrics(run) if "validation" in line]
     assert tried == [0, 4]  # what it has to surpass, too
@@ -130,6 +131,16 @@ def test_held_near_the_frozen_policy_a_run_strays_less(split: Split, tmp_path: P
     trained(tmp_path / "bf16", split, settings("grpo.kl=frozen", "grpo.precision=bf16"))
     AcceleratorState._reset_state()
     assert told_of(tmp_path / "bf16", "kl")[-1] > 0
+
+
+@pytest.mark.parametrize("varied", ["mask", "all"])
+def test_surroundings_held_at_the_truth_come_nearer_to_it(varied: str, split: Split, tmp_path: Path) -> None:
+    outside = {}
+    for hold in ("0", "1000"):
+        trained(tmp_path / hold, split, settings(f"grpo.hold={hold}", f"grpo.varied={varied}", "grpo.steps=8"))
+        outside[hold] = told_of(tmp_path / hold, "guard_outside")
+    assert outside["1000"][0] == outside["0"][0]
+    assert outside["1000"][-1] > outside["0"][-1] + 1  # dB
 
 
 @pytest.mark.parametrize("more", [(), ("grpo.credit=sample", "grpo.varied=all", "grpo.spread=batch")])
@@ -201,6 +212,10 @@ def test_a_group_shares_its_trunk_and_parts_in_the_window() -> None:
     for taken in rollout.taken:  # where a group parts, the backbone is asked once: it says what it says to each
         step = step_of(backbone, asked, rows, told.grpo, taken.x, taken.now, taken.next, False)
         assert torch.allclose(log_prob("flow", step, taken.reached), taken.log_prob, atol=1e-5)
+    # who knows the clean picture gets there by the certain steps, to the end
+    clean = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+    last = replace(rollout.taken[-1], next=0.0)
+    assert torch.allclose(step_towards(asked, rows, told.grpo, clean, last)[..., :16, :], clean[..., :16, :], atol=1e-5)
 
 
 def test_windows_are_drawn_anew_and_cover_all_that_is_allowed() -> None:
