@@ -144,6 +144,8 @@ def _begin(run: Path, told: dict[str, Any]) -> None:
     try:
         if path.exists():
             before = json.loads(path.read_bytes())
+            known = Training.model_validate(before["settings"])  # a setting that has come since is at its default
+            before["settings"] = known.model_dump(mode="json")
             changed = [key for key in _kept(told) if _kept(told)[key] != _kept(before).get(key)]
             if changed:
                 raise TrainingError(
@@ -154,7 +156,7 @@ def _begin(run: Path, told: dict[str, Any]) -> None:
         unfinished.write_text(json.dumps({**told, "code": code_version()}, indent=1) + "\n")
         unfinished.replace(path)
     except (OSError, ValueError, KeyError, TypeError) as error:
-        what = getattr(error, "strerror", None) or str(error)
+        what = getattr(error, "strerror", None) or " ".join(str(error).split())
         raise TrainingError(f"run {run}: {RUN}: {what}; mend that, or name another --out") from None
 
 

@@ -24,7 +24,7 @@ from training.rewards import score
 from training.validate import validate
 
 HELD_OUT = "validation"
-RENDERED, VIEWS = 120, 2  # products and photos of each, where there are no photos: products are what it lacks
+RENDERED, VIEWS = 120, 2  # products and photos of each, where none are given: more products teach more than more photos
 UNSEEN = 1  # seed of the rendering: other products than settings were tried on
 BLIND = ("blind=true", "data.reference=whole")
 BY = "OMP_NUM_THREADS"  # processes that share a machine

@@ -145,7 +145,7 @@ class Grpo(Learning):
     ratio_clip: Annotated[float, Field(gt=0, lt=1)] = 1e-4  # Qwen's recipe; GRPO-Guard: 2e-6
     kl: Literal["old", "frozen"] = "old"  # held near the policy that sampled (the paper), or the one it began as
     beta: Annotated[float, Field(ge=0)] = 0.01  # weight of that; the paper names none, Qwen's recipe has 0
-    hold: Annotated[float, Field(ge=0)] = 0.0  # weight of what is lost outside the mask: KL from the way to the truth
+    hold: Annotated[float, Field(ge=0)] = 0.0  # weight of KL outside the mask, from the step towards the truth; ours
 
     @model_validator(mode="after")
     def _window_fits(self) -> Self:

@@ -2,7 +2,7 @@
 
     for each prompt, a group of samples (training/rollout.py)
     rewards against the truth, advantages within the group (training/rewards.py, training/policy.py)
-    for each stochastic step taken: loss = clipped(ratio, advantage) + beta KL
+    for each stochastic step taken: loss = clipped(ratio, advantage) + beta KL + hold KL from the truth outside the mask
 
 Flow-GRPO (Liu et al. 2025) on the paper's own rewards. Chance is keyed by seed, step and sample, as in SFT.
 """
@@ -53,8 +53,8 @@ class _Part:
 class _Lesson:
     """What a batch teaches: advantages of each prompt's P patches and G samples (B, P, G), and see `Credit`.
 
-    `shares` (B, P) are 0 for patches that tell nothing. `truth` (B, C, h, w): what surroundings are held
-    at, if they are.
+    `shares` (B, P) are 0 for patches that tell nothing. `truth` (B, C, h, w): latents that surroundings
+    are held at; None without `grpo.hold`.
     """
 
     advantage: Tensor
@@ -92,8 +92,8 @@ def train(
         word = tripped(settings.guards, seen)
         if word:
             raise TrainingError(
-                f"run {run}: after step {step} {word}; the checkpoint before is kept: raise grpo.beta, lower "
-                "grpo.rate, or weigh the rewards otherwise"
+                f"run {run}: after step {step} {word}; the checkpoint before is kept: raise grpo.beta "
+                "or grpo.hold, lower grpo.rate, or weigh the rewards otherwise"
             )
         yield from _gradients(learner, batch, step, figures, likeness, began_as)
         seen.append(dict(figures))
@@ -151,7 +151,7 @@ def _sampled(
 ) -> tuple[list[_Part], Tensor, Tensor, float]:  # fmt: skip
     """Return a batch's samples in parts, as pictures (B, G, 3, H, W), and their rewards patch by patch (2, B, P, G).
 
-    While one part is sampled, the one before is decoded and rewarded in a thread, which takes so many seconds.
+    While one part is sampled, the one before is decoded and rewarded in a thread; last, the seconds that took.
     """
     settings, grpo, backbone = learner.settings, learner.settings.grpo, learner.backbone
     levels = schedule(grpo.sampler, settings.refine.shift)
@@ -205,7 +205,8 @@ def _judge(
     learner: Learner, likeness: Likeness, latents: Tensor, of: Tensor, truth: Tensor, mask: Tensor,
     patched: list[Patches],
 ) -> tuple[Tensor, Tensor, float]:  # fmt: skip
-    """Return samples `of` prompts as pictures (N, 3, H, W), their rewards (2, P, N), of patches or of all, and seconds.
+    """Return samples `of` prompts as pictures (N, 3, H, W), their rewards (2, P, N), of patches or of all, and the
+    seconds that took.
 
     Where a sample is no number anywhere, its rewards are none: in a log-prob it would spoil all patches.
     """
@@ -221,7 +222,10 @@ def _judge(
         rewards = weighed(rewards, found)[:, None] if by_sample else rewards
         rewards = rewards.where(sound[rows], torch.nan)
         each.append(F.pad(rewards, (0, 0, 0, most - rewards.shape[1])))
-    return samples, torch.cat(each, dim=2), time.perf_counter() - began
+    rewards = torch.cat(each, dim=2)
+    if rewards.is_cuda:
+        torch.cuda.current_stream(rewards.device).synchronize()  # else it would be told how long asking took
+    return samples, rewards, time.perf_counter() - began
 
 
 def _frozen_means(
@@ -256,7 +260,7 @@ def _update(
             step = step_of(learner.backbone, prompts, of, grpo, taken.x, taken.now, taken.next, taken.parting)
             ratio = _ratio(grpo, taken, step, cells)  # (N, P)
             other = part.frozen[number].where(_wide(learnt), step.mean) if part.frozen else taken.mean
-            apart = divergence(step.mean, other, taken.std).mean(dim=(1, 2))  # everywhere: surroundings are held too
+            apart = divergence(step.mean, other, taken.std).mean(dim=(1, 2))  # everywhere, not within the mask alone
             advantage = lesson.advantage[of, :, number_in]
             per = taken.now - taken.next if grpo.ratio == "guarded" else 1.0
             each = losses(ratio, advantage, shares, apart, grpo.ratio_clip, grpo.beta, per)

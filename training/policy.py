@@ -1,6 +1,7 @@
 """What is made of rewards: advantages within a group, and the objective that clips how far the policy goes for them.
 
-J = J_clip - beta KL(pi || pi_old), as in the paper; each formula is one function, over plain tensors.
+J = J_clip - beta KL(pi || pi_old), as in the paper; each formula is one function, over plain tensors. What `grpo.hold`
+adds is a divergence too (`training/grpo.py`).
 """
 
 import torch

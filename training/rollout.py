@@ -84,7 +84,10 @@ def step_of(
 
 
 def step_towards(prompts: Prompts, of: Tensor, grpo: Grpo, clean: Tensor, taken: Taken) -> Tensor:
-    """Return the mean of a step, as samples `of` prompts would take it whose policy knew `clean` (N, C, h, w)."""
+    """Return the mean (N, C, h, w) that the step `taken` by samples `of` (N,) prompts would have had.
+
+    Had, that is, if the velocity led straight to the latents `clean` (N, C, h, w).
+    """
     return _gaussian(grpo, prompts.varied[of], taken.x, (taken.x - clean) / taken.now, taken.now, taken.next).mean
 
 

@@ -82,3 +82,4 @@ def test_a_patchs_log_prob_is_the_mean_of_log_densities_over_its_own_cells() -> 
 def test_of_an_empty_mask_everything_varies() -> None:
     found = given_to(torch.zeros(1, 1, 64, 64, dtype=torch.bool), 16, "patch", "mask")
     assert found.varied.all()
+    assert not found.outside.any()

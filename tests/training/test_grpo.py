@@ -21,6 +21,7 @@ from tasks.lake import Lake
 from tests.training.conftest import processes
 from training.backbones.opened import open_backbone
 from training.checkpoints import learnt, save_weights
+from training.credit import Credit, credit
 from training.dataset import Split, open_split
 from training.flow import schedule
 from training.grpo import train
@@ -28,7 +29,7 @@ from training.journal import read_metrics
 from training.likeness import Likeness, open_likeness
 from training.loop import Done
 from training.rollout import Prompts, Rollout, branch, draw_window, step_of, step_towards, trunk
-from training.sde import log_prob
+from training.sde import flow_step, log_prob
 from training.seeds import seeded
 from training.shown import show
 
@@ -94,7 +95,7 @@ def test_a_run_leaves_rewards_guards_groups_and_curves(split: Split, tmp_path: P
     "more",
     [
         ("grpo.updates=2",),
-        ("grpo.kl=frozen", "grpo.beta=0.1"),
+        ("grpo.kl=frozen", "grpo.beta=0.1", "grpo.hold=1"),
         ("grpo.sde=cps", "grpo.ema=0.9"),
         ("grpo.ratio=guarded", "grpo.updates=2"),
         ("grpo.credit=sample", "grpo.varied=all", "grpo.spread=batch"),  # as larger backbones learn
@@ -143,7 +144,19 @@ def test_surroundings_held_at_the_truth_come_nearer_to_it(varied: str, split: Sp
     assert outside["1000"][-1] > outside["0"][-1] + 1  # dB
 
 
-@pytest.mark.parametrize("more", [(), ("grpo.credit=sample", "grpo.varied=all", "grpo.spread=batch")])
+def test_within_the_mask_nothing_is_held(split: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def all_masked(*arguments: Any) -> Credit:
+        found = credit(*arguments)
+        return replace(found, outside=torch.zeros_like(found.outside))
+
+    monkeypatch.setattr("training.grpo.credit", all_masked)
+    for hold in ("0", "1000"):
+        trained(tmp_path / hold, split, settings(f"grpo.hold={hold}", "grpo.steps=2"))
+    for name in ("loss", "norm"):
+        assert told_of(tmp_path / "1000", name) == told_of(tmp_path / "0", name)
+
+
+@pytest.mark.parametrize("more", [("grpo.hold=10",), ("grpo.credit=sample", "grpo.varied=all", "grpo.spread=batch")])
 def test_a_batch_in_parts_has_the_same_gradient(more: tuple[str, ...], split: Split, tmp_path: Path) -> None:
     for name in ("12", "5"):
         trained(tmp_path / name, split, settings(f"grpo.at_once={name}", "grpo.steps=2", *more))
@@ -167,7 +180,14 @@ def test_two_processes_learn_what_one_does(small: Lake, split: Split, tmp_path: 
     save_weights(tmp_path / "start", backbone, told, learnt(backbone, {}))
     command = ["train", "grpo", "--version", "v1", "--lake", str(small.root), "--held-out", "none", "--json"]
     command += ["--from", str(tmp_path / "start")]
-    for key in ("grpo.steps=2", "grpo.at_once=8", "grpo.group=3", "grpo.rate=1e-3", "checkpoints.every=2"):
+    for key in (
+        "grpo.steps=2",
+        "grpo.at_once=8",
+        "grpo.group=3",
+        "grpo.rate=1e-3",
+        "grpo.hold=1",
+        "checkpoints.every=2",
+    ):
         command += ["--set", key]
     for name, how in (("one", [sys.executable, "-m", "flows.cli"]), ("two", processes(2))):
         done = subprocess.run(
@@ -215,7 +235,10 @@ def test_a_group_shares_its_trunk_and_parts_in_the_window() -> None:
     # who knows the clean picture gets there by the certain steps, to the end
     clean = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(1))
     last = replace(rollout.taken[-1], next=0.0)
-    assert torch.allclose(step_towards(asked, rows, told.grpo, clean, last)[..., :16, :], clean[..., :16, :], atol=1e-5)
+    right = step_towards(asked, rows, told.grpo, clean, last)
+    assert torch.allclose(right[..., :16, :], clean[..., :16, :], atol=1e-5)
+    straight = flow_step(last.x, (last.x - clean) / last.now, last.now, 0.0, told.grpo.noise).mean
+    assert torch.allclose(right[..., 16:, :], straight[..., 16:, :], atol=1e-5)
 
 
 def test_windows_are_drawn_anew_and_cover_all_that_is_allowed() -> None:
@@ -276,7 +299,7 @@ def test_a_sample_that_is_no_number_does_not_spoil_its_batch(
     assert all(torch.isfinite(torch.tensor(told_of(run, name))).all() for name in ("broken", "dropped", "reward"))
     assert told_of(run, "broken") == pytest.approx([4 / 12] * 2)
     assert told_of(run, "dropped") == [4.0] * 2
-    trained(tmp_path / "mixed", split, settings("grpo.steps=2", "grpo.at_once=5", "guards.broken=0.9"))
+    trained(tmp_path / "mixed", split, settings("grpo.steps=2", "grpo.at_once=5", "guards.broken=0.9", "grpo.hold=1"))
     assert told_of(tmp_path / "mixed", "groups") == [3.0] * 2
     assert len(told_of(tmp_path / "mixed", "norm")) == 2
     assert torch.isfinite(torch.tensor(told_of(tmp_path / "mixed", "kl"))).all()
