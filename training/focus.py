@@ -172,8 +172,8 @@ def cut_mask(mask: Mask, box: Box, size: tuple[int, int]) -> Mask:
     """
     if (round(box.width), round(box.height)) == size:
         return _part(mask.view(np.uint8), box) > 0
-    reached = cv2.dilate(mask.astype(np.uint8) * 255, np.ones((3, 3), np.uint8))  # as far as cubic interpolation does
-    part = _part(np.asarray(reached, np.uint8), box)
+    reached = cv2.dilate(mask.astype(np.uint8), np.ones((3, 3), np.uint8))  # as far as cubic interpolation does
+    part = _part(np.asarray(reached, np.uint8), box).astype(np.float32)  # the least share counts: none is rounded off
     smaller = part.shape[0] > size[1]
     return np.asarray(cv2.resize(part, size, interpolation=cv2.INTER_AREA if smaller else cv2.INTER_LINEAR) > 0)
 
