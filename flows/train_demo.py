@@ -24,7 +24,7 @@ from training.rewards import score
 from training.validate import validate
 
 HELD_OUT = "validation"
-RENDERED, VIEWS = 120, 2  # products and photos of each, where none are given: more products teach more than more photos
+RENDERED, VIEWS = 120, 2  # products and photos of each, where none are given; figures are means over products
 UNSEEN = 1  # seed of the rendering: other products than settings were tried on
 BLIND = ("blind=true", "data.reference=whole")
 BY = "OMP_NUM_THREADS"  # processes that share a machine
@@ -32,7 +32,7 @@ BY = "OMP_NUM_THREADS"  # processes that share a machine
 
 def built(rendered: bool) -> list[str]:
     """Return the settings of the lake: a third of its products to be tried on, edits that show at `tiny`'s size."""
-    per_pair = 2 if rendered else 8  # edits: photos are of few products, rendered are as many as one likes
+    per_pair = 2 if rendered else 8  # edits: given photos may be of few products
     return [
         "splits.train=0.65", "splits.validation=0.35", "splits.benchmark=0.0", f"instruct.edits_per_pair={per_pair}",
         "edit.strength=[0.9,1.0]",
