@@ -27,9 +27,11 @@ def render(
 
     Example: `omnirefiner render photos --products 12 --views 6`
     """
+    from flows.progress import progress
     from tasks.render.photos import render_set
 
-    render_set(out, products, views, seed, size, hard_negatives)
+    with progress("products", products) as advance:
+        render_set(out, products, views, seed, size, hard_negatives, advance)
     print(f"{products} products, {products * views} photos: {out}")
 
 

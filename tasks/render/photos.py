@@ -1,8 +1,11 @@
 """Photos of products, each a pure function of (seed, product, view), and a set of them written with its truth."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 
 import cv2
@@ -61,19 +64,34 @@ def _setting(item: Product, number: int, seed: int, standing: bool, rng: np.rand
     return look_of(stream(seed, "setting", item.seed, item.number, *keys), standing)
 
 
-def render_set(out: Path, products: int, views: int, seed: int, size: int = 640, hard_negatives: bool = False) -> Path:
+def render_set(
+    out: Path,
+    products: int,
+    views: int,
+    seed: int,
+    size: int = 640,
+    hard_negatives: bool = False,
+    advance: Callable[[int], None] = lambda products: None,
+) -> Path:
     """Write `views` photos of each of `products` products as out/<product_id>/<view>.jpg, and their truth.
 
     Returns out/truth.jsonl, one line a photo: its `path` relative to `out`, the product's fields, `view` and `parts`.
-    With `hard_negatives` products come in groups of three: see `products.product`.
+    With `hard_negatives` products come in groups of three: see `products.product`. Each core renders a product at a
+    time; `advance` is told of each that is done.
     """
     out.mkdir(parents=True, exist_ok=True)
-    truth = out / "truth.jsonl"
-    with truth.open("w", encoding="utf-8", newline="\n") as lines:
-        for index in range(products):
-            for told in render_product(out, product(seed, index, hard_negatives), views, seed, size):
-                lines.write(json.dumps(told) + "\n")
+    truth, lines = out / "truth.jsonl", list[str]()
+    render = partial(_rendered, out, views, seed, size, hard_negatives)
+    with ProcessPoolExecutor(mp_context=get_context("spawn"), initializer=cv2.setNumThreads, initargs=(1,)) as pool:
+        for told in pool.map(render, range(products)):
+            lines += [json.dumps(one) + "\n" for one in told]
+            advance(1)
+    truth.write_text("".join(lines), encoding="utf-8", newline="\n")  # last: a set that has it is whole
     return truth
+
+
+def _rendered(out: Path, views: int, seed: int, size: int, hard_negatives: bool, index: int) -> list[dict[str, object]]:
+    return list(render_product(out, product(seed, index, hard_negatives), views, seed, size))
 
 
 def render_product(out: Path, item: Product, views: int, seed: int, size: int = 640) -> Iterator[dict[str, object]]:

@@ -45,6 +45,16 @@ def test_a_set_lies_with_its_truth(tmp_path: Path) -> None:
         )
 
 
+def test_a_set_that_is_broken_off_has_no_truth_yet(tmp_path: Path) -> None:
+    def stopped(products: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        render_set(tmp_path, products=2, views=1, seed=6, size=128, advance=stopped)
+    assert list(tmp_path.glob("*/*.jpg"))
+    assert not (tmp_path / "truth.jsonl").exists()
+
+
 def test_photos_fill_their_range_and_frame() -> None:
     for number in range(len(TYPES)):
         render = render_view(product(9, number), 0, 9, 160)
