@@ -131,7 +131,7 @@ def test_a_loss_in_pixels_may_keep_less_and_compute_it_anew(split: Split) -> Non
 
 
 def test_a_loss_in_pixels_is_that_of_the_pictures_and_teaches(split: Split, tmp_path: Path) -> None:
-    told = settings("sft.loss=pixel", "sft.relative=0")
+    told = settings("sft.loss=pixel", "sft.relative=0", "sft.mask=true")
     backbone = open_backbone("tiny", told)
     batch = next(iter(batches(split, told.data, 0)))
     input, target = (one.double().numpy() / 255 for one in (batch.input, batch.target))

@@ -20,8 +20,9 @@ from schemas.ids import sha256
 from schemas.training import Tiny
 from tasks.engines.autoencoder import LATENT_STRIDE, decoded, encode, load_autoencoder
 from training.backbones import Text
+from training.backbones.closely import Down, Up
 from training.backbones.pipelines import attention_and_feed_forward
-from training.backbones.tokens import grid, patches, unpatch
+from training.backbones.tokens import grid, patches
 from training.backbones.within import within
 
 LEAST = 0.05  # sigma that is divided by: below it, what is left of an error would outweigh all others
@@ -91,22 +92,27 @@ class TinyBackbone:
 
 
 class TinyTransformer(nn.Module):
-    """Blocks of attention and feed-forward over text and image tokens alike, each normed by what sigma says."""
+    """Blocks of attention and feed-forward over text and image tokens alike, each normed by what sigma says.
+
+    About them convolutions, which lead from the pixels of draft and reference to tokens, and from these to pixels.
+    """
 
     def __init__(self, settings: Tiny, channels: int, patch: int) -> None:
         super().__init__()
         width = settings.width
-        self.patch, self.axes = patch, _axes(width // settings.heads)
+        self.patch, self.axes, self.channels = patch, _axes(width // settings.heads), channels
         self.words = nn.Embedding(settings.words, width)
         self.noise = nn.Linear(channels * patch**2, width)
         self.picture = nn.Linear(channels * patch**2, width)  # draft and reference alike
         self.kinds = nn.Parameter(torch.randn(4, width) * 0.1)  # text, noise, input, reference
         self.level = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
+        self.down = Down(channels, patch, width)
+        self.join = nn.Linear(self.down.widths[-1], width)
         self.blocks = nn.ModuleList(Block(width, settings.heads) for _ in range(settings.depth))
         self.norm = nn.LayerNorm(width, elementwise_affine=False)
-        self.head = nn.Linear(width, channels * patch**2 + patch**2 + channels)
-        nn.init.zeros_(self.head.weight)  # untrained, it says nothing
-        nn.init.zeros_(self.head.bias)
+        self.part = nn.Linear(width, self.down.widths[-1])
+        self.up = Up(self.down.widths)
+        self.head = _silent(nn.Conv2d(self.down.widths[0], (2 * channels + 1) * self.down.cell**2, 3, padding=1))
         self.gradient_checkpointing = False
 
     def enable_gradient_checkpointing(self) -> None:
@@ -115,12 +121,24 @@ class TinyTransformer(nn.Module):
 
     def forward(self, noise: Tensor, input: Tensor, reference: Tensor | None, text: Text, sigma: Tensor) -> Tensor:
         """Return what is to be added, like `noise` (B, C, h, w)."""
+        beside = input if reference is None else _like(reference, input)  # the draft itself: nothing is to be copied
+        seen = self.down(input, beside)
+        said = seen[-1] + self.part(self._tokens(seen[-1], noise, input, reference, text, sigma)).movedim(-1, 1)
+        answer = F.pixel_shuffle(self.head(self.up(said, seen)), self.down.cell)
+        painted, share, light = torch.split(answer, [self.channels, 1, self.channels], dim=1)
+        change: Tensor = painted + share * (beside + light - input)
+        return change
+
+    def _tokens(
+        self, seen: Tensor, noise: Tensor, input: Tensor, reference: Tensor | None, text: Text, sigma: Tensor
+    ) -> Tensor:
+        """Return what attention makes of the picture's own tokens, (B, h/patch, w/patch, D)."""
         patch = self.patch
         height, width = noise.shape[2] // patch, noise.shape[3] // patch
         drafted = self.picture(patches(input, patch))
         rows = [
             self.words(text.tokens) + self.kinds[0],  # (B, L, D)
-            self.noise(patches(noise, patch)) + drafted + self.kinds[1],  # (B, h w / patch^2, D)
+            self.noise(patches(noise, patch)) + self.join(seen.flatten(2).mT) + self.kinds[1],  # (B, h w / patch^2, D)
             drafted + self.kinds[2],
         ]
         ids = [torch.zeros(text.tokens.shape[1], 3), grid(0, height, width), grid(1, height, width)]
@@ -131,30 +149,27 @@ class TinyTransformer(nn.Module):
             ids.append(grid(2, down, across) * scale)
         x = torch.cat(rows, dim=1)
         turns = rotations(torch.cat(ids).to(x.device), self.axes)
-        said = self.level(waves(sigma, x.shape[-1]).to(x.dtype))  # (B, D)
+        told = self.level(waves(sigma, x.shape[-1]).to(x.dtype))  # (B, D)
         for block in self.blocks:
             if self.gradient_checkpointing and torch.is_grad_enabled():
-                x = checkpoint(block, x, said, turns, use_reentrant=False)
+                x = checkpoint(block, x, told, turns, use_reentrant=False)
             else:
-                x = block(x, said, turns)
+                x = block(x, told, turns)
         start = text.tokens.shape[1]
-        answer = self.head(self.norm(x[:, start : start + height * width]))  # (B, h w / patch^2, ...)
-        return self._change(answer, input, reference)
+        own: Tensor = self.norm(x[:, start : start + height * width])
+        return own.view(-1, height, width, own.shape[-1])
 
-    def _change(self, answer: Tensor, input: Tensor, reference: Tensor | None) -> Tensor:
-        """Return what answers say is to be added: what they paint, and what they copy of the reference."""
-        patch, channels = self.patch, input.shape[1]
-        height, width = input.shape[2] // patch, input.shape[3] // patch
-        painted, share, light = torch.split(answer, [channels * patch**2, patch**2, channels], dim=-1)
-        change = unpatch(painted, height, width, patch)
-        if reference is None:
-            return change
-        beside = F.interpolate(reference.float(), input.shape[2:], mode="bilinear", antialias=True).to(reference.dtype)
-        copied = unpatch(share, height, width, patch)  # (B, 1, h, w): how much of the reference is taken
-        lit = light.transpose(1, 2).reshape(len(answer), channels, height, width)
-        lit = lit.repeat_interleave(patch, 2).repeat_interleave(patch, 3)
-        added: Tensor = change + copied * (beside + lit - input)
-        return added
+
+def _silent(head: nn.Conv2d) -> nn.Conv2d:
+    """Let an untrained head say nothing."""
+    for parameter in head.parameters():
+        nn.init.zeros_(parameter)
+    return head
+
+
+def _like(reference: Tensor, draft: Tensor) -> Tensor:
+    """Return a reference (B, C, ...) at the size of a draft (B, C, h, w)."""
+    return F.interpolate(reference.float(), draft.shape[2:], mode="bilinear", antialias=True).to(reference.dtype)
 
 
 class Block(nn.Module):

@@ -28,9 +28,10 @@ def pictures(*shape: int, seed: int = 1) -> Tensor:
     return torch.rand(*shape, generator=torch.Generator().manual_seed(seed))
 
 
-def test_untrained_it_gives_back_the_draft() -> None:
-    made = TinyBackbone(Tiny.model_validate(SMALL))
-    draft = pictures(2, 3, 16, 24)
+@pytest.mark.parametrize("patch", [2, 4, 8, 16, 32])
+def test_untrained_it_gives_back_the_draft(patch: int) -> None:
+    made = TinyBackbone(Tiny.model_validate(SMALL | {"patch": patch}))
+    draft = pictures(2, 3, 32, 64)
     latents, text = made.encode(draft), made.prompt(["Restore the logo.", ""])
     for steps in (1, 5):
         with torch.no_grad():
@@ -112,11 +113,10 @@ def test_pictures_stay_within_their_range_and_lead_gradients_back_from_beyond(la
 @pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
 def test_what_it_says_of_the_reference_is_how_much_of_it_is_copied(share: float) -> None:
     made = TinyBackbone(Tiny.model_validate(SMALL))  # its head says nothing
-    patch = made.settings.patch
     with torch.no_grad():
-        bias = made.transformer.head.bias  # type: ignore[union-attr]  # torch types no submodules
-        bias[3 * patch**2 : 4 * patch**2] = share  # type: ignore[operator]  # as above
-        bias[4 * patch**2 :] = torch.tensor([0.1, 0.0, -0.2])  # type: ignore[operator]  # in other light
+        bias = made.transformer.head.bias.view(7, -1)  # type: ignore[union-attr, operator]  # torch types no submodules
+        bias[3] = share
+        bias[4:] = torch.tensor([[0.1], [0.0], [-0.2]])  # in other light
     draft, beside, noisy = (made.encode(pictures(1, 3, 16, 24, seed=seed)) for seed in (2, 3, 4))
     sigma = torch.tensor([0.5])
     velocity = made.velocity(noisy, draft, beside, made.prompt(["a"]), sigma)
