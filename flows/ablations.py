@@ -1,4 +1,4 @@
-"""What does each part of the training do? `tiny` without it, beside `tiny` with it, on the same held-out products."""
+"""What does each part of the training do? `tiny` without it, or with another, beside `tiny` as it is."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -22,7 +22,7 @@ from training.places import look_up
 from training.rewards import score
 from training.validate import Score, refined, validate
 
-SFT: dict[str, tuple[str, ...]] = {"SFT, the mask weighs nothing": ("sft.mask=false",)}
+SFT: dict[str, tuple[str, ...]] = {"SFT, the mask weighs as much as the rest": ("sft.mask=true",)}
 GRPO: dict[str, tuple[str, ...]] = {
     "GRPO, no patches": ("reward.patches=[1.0]", "grpo.credit=sample"),
     "GRPO, patches, credit to all of a sample": ("grpo.credit=sample",),
@@ -30,14 +30,15 @@ GRPO: dict[str, tuple[str, ...]] = {
     "GRPO, likeness alone": ("reward.weights=[1,0]",),
     "GRPO, pixels alone": ("reward.weights=[0,1]",),
     "GRPO, window at the beginning": ("grpo.within=[0,1]",),
-    "GRPO, no KL": ("grpo.beta=0",),
+    "GRPO, nothing held outside": ("grpo.hold=0",),
+    "GRPO, nothing held, KL to SFT": ("grpo.hold=0", "grpo.beta=0.01"),
 }
 
 Gains = Mapping[str, Mapping[str, Estimate]]
 
 
 def ablate(folder: Path, seed: int, at_once: int, sft: Sequence[str], grpo: Sequence[str]) -> Gains:
-    """Train without one part after the other; return how much better than SFT as it is each came out, by figure.
+    """Train with one part after the other left out or exchanged; return how much better than plain SFT each came out.
 
     All are measured alike, whatever they were trained for. `folder` is one that `omnirefiner train demo` has filled;
     `sft`, `grpo` are settings, as it was given. The gains are written into its runs/ablations.json. Raises

@@ -144,7 +144,9 @@ def _begin(run: Path, told: dict[str, Any]) -> None:
     try:
         if path.exists():
             before = json.loads(path.read_bytes())
-            known = Training.model_validate(before["settings"])  # a setting that has come since is at its default
+            known = Training.model_validate(
+                before["settings"]
+            )  # what has come since is at the default that does nothing new
             before["settings"] = known.model_dump(mode="json")
             changed = [key for key in _kept(told) if _kept(told)[key] != _kept(before).get(key)]
             if changed:

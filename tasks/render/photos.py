@@ -80,13 +80,17 @@ def render_set(
     time; `advance` is told of each that is done.
     """
     out.mkdir(parents=True, exist_ok=True)
-    truth, lines = out / "truth.jsonl", list[str]()
+    truth = out / "truth.jsonl"
+    truth.unlink(missing_ok=True)
+    lines: list[str] = []
     render = partial(_rendered, out, views, seed, size, hard_negatives)
     with ProcessPoolExecutor(mp_context=get_context("spawn"), initializer=cv2.setNumThreads, initargs=(1,)) as pool:
         for told in pool.map(render, range(products)):
             lines += [json.dumps(one) + "\n" for one in told]
             advance(1)
-    truth.write_text("".join(lines), encoding="utf-8", newline="\n")  # last: a set that has it is whole
+    unfinished = out / ".truth.jsonl"
+    unfinished.write_text("".join(lines), encoding="utf-8", newline="\n")
+    unfinished.replace(truth)  # last: a set that has it is whole
     return truth
 
 

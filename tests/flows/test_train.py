@@ -53,8 +53,8 @@ def test_a_refiner_is_fine_tuned_then_sharpened(
     assert run(monkeypatch, small, "sft", "--out", sft, settings=(*SMALL, "grpo.rate=0.5", "reward.least=32")) == 0
     assert run(monkeypatch, small, "sft", "--out", sft, settings=(*SMALL, "sft.rate=0.5")) == 2
     assert "begun with another sft.rate" in capsys.readouterr().err
-    # a setting that has come since it began is at its default
-    del told["settings"]["grpo"]["hold"]
+    # a setting that has come since it began does what was done before
+    del told["settings"]["grpo"]["updates"]
     (Path(grpo) / "run.json").write_text(json.dumps(told))
     # again it has nothing to do; from what was sharpened, it is another run
     assert run(monkeypatch, small, "grpo", "--from", start, "--out", grpo, settings=SHORT) == 0

@@ -5,11 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from flows.ablations import SFT, ablate
+from flows.ablations import GRPO, SFT, ablate
 from flows.build import build
 from flows.train_demo import built as settings_of
 from flows.train_demo import train_and_compare
 from schemas.errors import TrainingError
+from schemas.training import load_training
 from tests.conftest import SMALL
 
 SHORT = (
@@ -50,6 +51,13 @@ def test_refiners_are_trained_compared_and_taken_apart(folder: Path, monkeypatch
     assert gains["SFT, references exchanged"]["psnr"].mean != 0
     kept = json.loads((folder / "runs" / "ablations.json").read_text())
     assert kept["better than SFT by"].keys() == gains.keys()
+
+
+@pytest.mark.parametrize("changed", [*SFT.values(), *GRPO.values()], ids=[*SFT, *GRPO])
+def test_each_ablation_changes_every_setting_that_it_names(changed: tuple[str, ...]) -> None:
+    for left_out in range(len(changed)):
+        rest = [one for number, one in enumerate(changed) if number != left_out]
+        assert load_training(changed, "tiny") != load_training(rest, "tiny")
 
 
 def test_what_fails_is_told_with_its_run_and_its_reason(folder: Path) -> None:

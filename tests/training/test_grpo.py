@@ -129,7 +129,7 @@ def test_held_near_the_frozen_policy_a_run_strays_less(split: Split, tmp_path: P
     assert 0 < strayed["1000"][-1] < 0.8 * strayed["1e-9"][-1]
     # casts of the weights are not remembered from one policy to the other
     AcceleratorState._reset_state()  # a process has one precision
-    trained(tmp_path / "bf16", split, settings("grpo.kl=frozen", "grpo.precision=bf16"))
+    trained(tmp_path / "bf16", split, settings("grpo.kl=frozen", "grpo.beta=0.01", "grpo.precision=bf16"))
     AcceleratorState._reset_state()
     assert told_of(tmp_path / "bf16", "kl")[-1] > 0
 
@@ -185,6 +185,7 @@ def test_two_processes_learn_what_one_does(small: Lake, split: Split, tmp_path: 
         "grpo.group=3",
         "grpo.rate=1e-3",
         "grpo.hold=1",
+        "grpo.beta=0.01",
         "checkpoints.every=2",
     ):
         command += ["--set", key]
@@ -326,7 +327,7 @@ def test_a_reward_that_dies_ends_the_run_with_its_name(split: Split, tmp_path: P
 
 def test_a_run_that_is_led_astray_stops(split: Split, tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match=r"after step 4 surroundings are being spoilt: .*raise grpo.beta"):
-        trained(tmp_path / "run", split, settings("guards.over=2", "grpo.rate=0.5", "grpo.beta=0", "grpo.steps=6"))
+        trained(tmp_path / "run", split, settings("guards.over=2", "grpo.rate=0.5", "grpo.hold=0", "grpo.steps=6"))
 
 
 def test_a_group_larger_than_memory_is_told(split: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

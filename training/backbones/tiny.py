@@ -1,9 +1,10 @@
-"""The backbone `tiny`: a small transformer of Flux's shape, trained from scratch on a CPU.
+"""The backbone `tiny`: a small transformer of Flux's shape within a U-Net, trained from scratch on a CPU.
 
 It works on the latents of the tiny autoencoder where its weights are given, on pixels where not. It need not learn to
 paint, only to look things up in the reference, and what can be known beforehand is built in: it answers by what to
 change in the draft, and may say how much of the reference to copy there; draft and reference are embedded alike and lie
-in one frame of coordinates, so that what matches is near.
+in one frame of coordinates, so that what matches is near; and what they show at the same place is looked at closely,
+pixel by pixel, before and after the transformer (`training/backbones/unet.py`).
 """
 
 import math
@@ -20,14 +21,14 @@ from schemas.ids import sha256
 from schemas.training import Tiny
 from tasks.engines.autoencoder import LATENT_STRIDE, decoded, encode, load_autoencoder
 from training.backbones import Text
-from training.backbones.closely import Down, Up
 from training.backbones.pipelines import attention_and_feed_forward
 from training.backbones.tokens import grid, patches
+from training.backbones.unet import Down, Up
 from training.backbones.within import within
 
 LEAST = 0.05  # sigma that is divided by: below it, what is left of an error would outweigh all others
 CHANNELS = 32  # of the autoencoder's latents
-FASTEST, SLOWEST = 2.0, 0.05  # radians a token by which channels turn: pictures are some ten to thirty tokens wide
+FASTEST, SLOWEST = 2.0, 0.05  # radians a token by which channels turn: pictures are some four to thirty tokens wide
 SHARP = 1.4  # of queries and keys: twice as sharp as normed ones would look
 
 Turns = tuple[Tensor, Tensor]  # cosines and sines, (N, d / 2), of the angles that a head's pairs of channels turn by
@@ -107,21 +108,23 @@ class TinyTransformer(nn.Module):
         self.kinds = nn.Parameter(torch.randn(4, width) * 0.1)  # text, noise, input, reference
         self.level = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
         self.down = Down(channels, patch, width)
-        self.join = nn.Linear(self.down.widths[-1], width)
+        self.join = nn.Linear(width, width)
         self.blocks = nn.ModuleList(Block(width, settings.heads) for _ in range(settings.depth))
         self.norm = nn.LayerNorm(width, elementwise_affine=False)
-        self.part = nn.Linear(width, self.down.widths[-1])
+        self.part = nn.Linear(width, width)
         self.up = Up(self.down.widths)
-        self.head = _silent(nn.Conv2d(self.down.widths[0], (2 * channels + 1) * self.down.cell**2, 3, padding=1))
+        self.head = _zeroed(nn.Conv2d(self.down.widths[0], (2 * channels + 1) * self.down.cell**2, 3, padding=1))
         self.gradient_checkpointing = False
 
     def enable_gradient_checkpointing(self) -> None:
-        """Keep of each block only what goes in, and compute the rest anew on the way back: less memory, more time."""
+        """Keep of each block of attention only what goes in, and compute the rest anew: less memory, more time."""
         self.gradient_checkpointing = True
 
     def forward(self, noise: Tensor, input: Tensor, reference: Tensor | None, text: Text, sigma: Tensor) -> Tensor:
         """Return what is to be added, like `noise` (B, C, h, w)."""
-        beside = input if reference is None else _like(reference, input)  # the draft itself: nothing is to be copied
+        beside = (
+            input if reference is None else _like(reference, input)
+        )  # blind: the draft itself, of which nothing is to be copied
         seen = self.down(input, beside)
         said = seen[-1] + self.part(self._tokens(seen[-1], noise, input, reference, text, sigma)).movedim(-1, 1)
         answer = F.pixel_shuffle(self.head(self.up(said, seen)), self.down.cell)
@@ -144,9 +147,9 @@ class TinyTransformer(nn.Module):
         ids = [torch.zeros(text.tokens.shape[1], 3), grid(0, height, width), grid(1, height, width)]
         if reference is not None:
             rows.append(self.picture(patches(reference, patch)) + self.kinds[3])
-            down, across = reference.shape[2] // patch, reference.shape[3] // patch
-            scale = torch.tensor([1, height / down, width / across])  # both pictures span the same frame
-            ids.append(grid(2, down, across) * scale)
+            rows_there, columns_there = reference.shape[2] // patch, reference.shape[3] // patch
+            scale = torch.tensor([1, height / rows_there, width / columns_there])  # both pictures span the same frame
+            ids.append(grid(2, rows_there, columns_there) * scale)
         x = torch.cat(rows, dim=1)
         turns = rotations(torch.cat(ids).to(x.device), self.axes)
         told = self.level(waves(sigma, x.shape[-1]).to(x.dtype))  # (B, D)
@@ -160,7 +163,7 @@ class TinyTransformer(nn.Module):
         return own.view(-1, height, width, own.shape[-1])
 
 
-def _silent(head: nn.Conv2d) -> nn.Conv2d:
+def _zeroed(head: nn.Conv2d) -> nn.Conv2d:
     """Let an untrained head say nothing."""
     for parameter in head.parameters():
         nn.init.zeros_(parameter)
@@ -190,9 +193,9 @@ class Block(nn.Module):
         self.down = nn.Linear(4 * width, width)
         look_nearby(self, heads // 2)
 
-    def forward(self, x: Tensor, said: Tensor, turns: Turns) -> Tensor:
-        """Return tokens like `x` (B, N, D), at a level told by `said` (B, D)."""
-        norms: Tensor = self.modulation(F.silu(said))
+    def forward(self, x: Tensor, told: Tensor, turns: Turns) -> Tensor:
+        """Return tokens like `x` (B, N, D), at a level told by `told` (B, D)."""
+        norms: Tensor = self.modulation(F.silu(told))
         shift, scale, gate, shift2, scale2, gate2 = norms[:, None].chunk(6, dim=-1)  # (B, 1, D) each
         qkv = self.qkv(self.norm(x) * (1 + scale) + shift)
         q, k, v = qkv.view(*x.shape[:2], 3, self.heads, -1).permute(2, 0, 3, 1, 4)  # (B, H, N, d) each

@@ -49,6 +49,7 @@ def test_a_set_that_is_broken_off_has_no_truth_yet(tmp_path: Path) -> None:
     def stopped(products: int) -> None:
         raise KeyboardInterrupt
 
+    render_set(tmp_path, products=1, views=1, seed=5, size=128)
     with pytest.raises(KeyboardInterrupt):
         render_set(tmp_path, products=2, views=1, seed=6, size=128, advance=stopped)
     assert list(tmp_path.glob("*/*.jpg"))

@@ -42,10 +42,11 @@ def test_untrained_it_gives_back_the_draft(patch: int) -> None:
         assert torch.allclose(made.decode(end), draft, atol=1e-4)
 
 
-def test_the_answer_depends_on_reference_words_and_level_and_on_no_other_row() -> None:
-    made = backbone()
-    noisy, input = torch.randn(2, 3, 16, 24), made.encode(pictures(2, 3, 16, 24))
-    reference = made.encode(pictures(2, 3, 24, 16, seed=2))  # of another size
+@pytest.mark.parametrize("patch", [2, 8, 16])
+def test_the_answer_depends_on_reference_words_and_level_and_on_no_other_row(patch: int) -> None:
+    made = backbone(patch=patch)
+    noisy, input = torch.randn(2, 3, 32, 48), made.encode(pictures(2, 3, 32, 48))
+    reference = made.encode(pictures(2, 3, 48, 32, seed=2))  # of another size
     text, sigma = made.prompt(["Restore the logo.", "Mend the face."]), torch.tensor([0.4, 0.4])
 
     def answer(**changes: object) -> Tensor:
@@ -87,11 +88,12 @@ def test_gradients_reach_both_pictures_and_all_that_learns_with_and_without_chec
         assert torch.allclose(plain, checkpointed, atol=1e-6)
 
 
-def test_with_the_autoencoder_it_works_on_latents(tmp_path: Path) -> None:
-    made = backbone(autoencoder=random_weights(tmp_path / "random.safetensors"))
-    latents = made.encode(pictures(2, 3, 16, 24))
-    assert latents.shape == (2, 32, 2, 3)
-    assert made.decode(latents).shape == (2, 3, 16, 24)
+@pytest.mark.parametrize("patch", [8, 16, 32])
+def test_with_the_autoencoder_it_works_on_latents(patch: int, tmp_path: Path) -> None:
+    made = backbone(patch=patch, autoencoder=random_weights(tmp_path / "random.safetensors"))
+    latents = made.encode(pictures(2, 3, 32, 64))
+    assert latents.shape == (2, 32, 4, 8)
+    assert made.decode(latents).shape == (2, 3, 32, 64)
     assert made.velocity(latents, latents, latents, made.prompt(["a", "b"]), torch.ones(2)).shape == latents.shape
     with pytest.raises(EngineFailure, match="cannot read the autoencoder's weights"):
         backbone(autoencoder=tmp_path / "none.safetensors")

@@ -12,17 +12,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-CELL = 2  # px, each way, that the finest level takes as one place: a quarter of the work, and no less is seen
+CELL = 2  # places of the latents, each way, that the finest level takes as one: a quarter of the work
 
 
 class Down(nn.Module):
-    """Look at draft and reference, each level at twice the scale, until a place spans a token of `patch` px."""
+    """Look at draft and reference, each level at half the resolution, until a place spans a token of patch x patch."""
 
     def __init__(self, channels: int, patch: int, width: int) -> None:
         super().__init__()
         self.cell = min(CELL, patch)
         count = (patch // self.cell).bit_length()
-        self.widths = [min(width // 4 << level, width) for level in range(count)]
+        self.widths = [*(min(width // 4 << level, width) for level in range(count - 1)), width]
         self.levels = nn.ModuleList([_level(3 * channels * self.cell**2, self.widths[0])])
         self.levels.extend(_level(*pair, stride=2) for pair in pairwise(self.widths))
 
@@ -58,5 +58,5 @@ def _level(channels: int, width: int, stride: int = 1) -> nn.Module:
 
 
 def _convolved(channels: int, width: int, stride: int = 1) -> nn.Module:
-    # without the norm it learns a quarter as much in as many steps
+    # without norms it hardly learns (docs/training.md)
     return nn.Sequential(nn.Conv2d(channels, width, 3, stride, padding=1), nn.GroupNorm(1, width), nn.SiLU())
