@@ -122,9 +122,8 @@ class TinyTransformer(nn.Module):
 
     def forward(self, noise: Tensor, input: Tensor, reference: Tensor | None, text: Text, sigma: Tensor) -> Tensor:
         """Return what is to be added, like `noise` (B, C, h, w)."""
-        beside = (
-            input if reference is None else _like(reference, input)
-        )  # blind: the draft itself, of which nothing is to be copied
+        # blind, the draft stands beside itself: there is nothing to copy
+        beside = input if reference is None else _like(reference, input)
         seen = self.down(input, beside)
         said = seen[-1] + self.part(self._tokens(seen[-1], noise, input, reference, text, sigma)).movedim(-1, 1)
         answer = F.pixel_shuffle(self.head(self.up(said, seen)), self.down.cell)

@@ -117,7 +117,7 @@ def test_what_it_says_of_the_reference_is_how_much_of_it_is_copied(share: float)
     made = TinyBackbone(Tiny.model_validate(SMALL))  # its head says nothing
     with torch.no_grad():
         bias = made.transformer.head.bias.view(7, -1)  # type: ignore[union-attr, operator]  # torch types no submodules
-        bias[3] = share
+        bias[3] = share  # after three channels of paint, before three of light
         bias[4:] = torch.tensor([[0.1], [0.0], [-0.2]])  # in other light
     draft, beside, noisy = (made.encode(pictures(1, 3, 16, 24, seed=seed)) for seed in (2, 3, 4))
     sigma = torch.tensor([0.5])
