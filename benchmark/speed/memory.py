@@ -22,6 +22,7 @@ import typer
 from diffusers import FluxTransformer2DModel
 from rich.console import Console
 from rich.table import Table
+from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -31,7 +32,7 @@ from training.lora import add_lora
 
 CHANNELS, STRIDE = 16, 8  # of FLUX.1's latents
 SQUARES = {"cuda": 8192, "cpu": 2048}  # rows of the matrices whose product tells the device's ceiling
-DTYPES = {"cuda": torch.bfloat16, "cpu": torch.float32}
+DTYPES = {"cuda": torch.bfloat16, "cpu": torch.float32, "meta": torch.float32}
 STEPS = 3  # that are timed, after two that are not
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -86,15 +87,11 @@ def measure(
     if checkpointing:
         backbone.transformer.enable_gradient_checkpointing()  # type: ignore[operator]  # diffusers' own
     optimizer = torch.optim.AdamW(learns)
-    side = size // STRIDE
-    noisy, draft, reference = (torch.randn(1, CHANNELS, side, side, device=on) for _ in range(3))
-    text = Text(torch.randn(1, words, 4096, device=on), torch.randn(1, 768, device=on))
-    sigma = torch.full((1,), 0.5, device=on)
+    shown = _shown(size, words, on)
 
     def step() -> None:
         with torch.autocast(on.type, torch.bfloat16, enabled=on.type == "cuda"):
-            answer = backbone.velocity(noisy, draft, reference, text, sigma)
-            answer.float().square().mean().backward()  # type: ignore[no-untyped-call]  # torch's own
+            backbone.velocity(*shown).float().square().mean().backward()  # type: ignore[no-untyped-call]  # torch's own
         optimizer.step()
         optimizer.zero_grad()
 
@@ -105,14 +102,29 @@ def measure(
     for _ in range(STEPS):
         step()
     seconds = (_clock(on) - begun) / STEPS
-    backbone.transformer.disable_gradient_checkpointing()  # type: ignore[operator]  # what is done twice counts once
-    with FlopCounterMode(display=False) as counted, sdpa_kernel(SDPBackend.MATH):  # of which every product is counted
-        step()
     weights = sum(weight.numel() * weight.element_size() for weight in backbone.transformer.parameters())
     return {
-        "tokens": words + 3 * (side // 2) ** 2, "weights": weights, "peak": peak, "seconds": seconds,
-        "rate": counted.get_total_flops() / seconds, "ceiling": _ceiling(on),
+        "tokens": words + 3 * (size // STRIDE // 2) ** 2, "weights": weights, "peak": peak, "seconds": seconds,
+        "rate": _arithmetic(size, blocks, single, heads, rank, words) / seconds, "ceiling": _ceiling(on),
     }  # fmt: skip
+
+
+def _shown(size: int, words: int, on: torch.device) -> tuple[Tensor, Tensor, Tensor, Text, Tensor]:
+    """Return what a backbone is asked with: noise, draft, reference, words, level."""
+    side = size // STRIDE
+    noisy, draft, reference = (torch.randn(1, CHANNELS, side, side, device=on) for _ in range(3))
+    text = Text(torch.randn(1, words, 4096, device=on), torch.randn(1, 768, device=on))
+    return noisy, draft, reference, text, torch.full((1,), 0.5, device=on)
+
+
+def _arithmetic(size: int, blocks: int, single: int, heads: int, rank: int, words: int) -> int:
+    """Return the floating-point operations of a step, counted on tensors without memory; nothing counts twice."""
+    nowhere = torch.device("meta")
+    backbone = _random(blocks, single, heads, nowhere)
+    add_lora(backbone.transformer, backbone.lora_targets, rank, rank)
+    with FlopCounterMode(display=False) as counted, sdpa_kernel(SDPBackend.MATH):  # of which every product is counted
+        backbone.velocity(*_shown(size, words, nowhere)).sum().backward()  # type: ignore[no-untyped-call]  # torch's own
+    return counted.get_total_flops()
 
 
 def _random(blocks: int, single: int, heads: int, on: torch.device) -> FluxKontextBackbone:
