@@ -145,7 +145,8 @@ class Grpo(Learning):
     ratio_clip: Annotated[float, Field(gt=0, lt=1)] = 1e-4  # Qwen's recipe; GRPO-Guard: 2e-6
     kl: Literal["old", "frozen"] = "old"  # held near the policy that sampled (the paper), or the one it began as
     beta: Annotated[float, Field(ge=0)] = 0.01  # weight of that; the paper names none, Qwen's recipe has 0
-    hold: Annotated[float, Field(ge=0)] = 0.0  # weight of KL outside the mask, from the step towards the truth; ours
+    hold: Annotated[float, Field(ge=0)] = 0.0  # weight, to begin with, of what is lost outside the mask: it rises while
+    # something is, and falls while something is gained; 0: nothing is held. Ours
 
     @model_validator(mode="after")
     def _window_fits(self) -> Self:
@@ -255,9 +256,9 @@ STARTS: dict[str, dict[str, Any]] = {
         "sft": {"steps": 600, "at_once": 16, "rate": 2e-3, "decay": "cosine", "warmup": 50, "weight_decay": 0.1,
                 "lora": 0, "loss": "latent", "relative": 0.004, "mask": False, "precision": "no",
                 "checkpointing": False, "sigma_mean": 1.0, "sigma_shift": 3.0, "ema": 0.99},
-        "grpo": {"steps": 40, "at_once": 128, "rate": 1e-4, "prompts": 8, "group": 16, "sampler": 4, "window": 1,
+        "grpo": {"steps": 40, "at_once": 128, "rate": 1e-4, "warmup": 5, "ema": 0.9, "prompts": 8, "group": 16, "sampler": 4, "window": 1,
                  "within": [3, 4], "noise": 0.1, "varied": "mask", "credit": "patch", "spread": "group",
-                 "kl": "frozen", "beta": 0.0, "hold": 0.03, "precision": "no", "checkpointing": False},
+                 "kl": "frozen", "beta": 0.0, "hold": 0.001, "precision": "no", "checkpointing": False},
         "reward": {"likeness": "embedder"},
         "validation": {"samples": 96},
         "checkpoints": {"every": 25},

@@ -2,9 +2,12 @@
 
     for each prompt, a group of samples (training/rollout.py)
     rewards against the truth, advantages within the group (training/rewards.py, training/policy.py)
-    for each stochastic step taken: loss = clipped(ratio, advantage) + beta KL + hold KL from the truth outside the mask
+    for each stochastic step taken: loss = clipped(ratio, advantage) + beta KL + hold (what is lost outside the mask)
 
 Flow-GRPO (Liu et al. 2025) on the paper's own rewards. Chance is keyed by seed, step and sample, as in SFT.
+
+What is lost outside is by how much the error there has grown since the run began. It is a constraint rather than a
+reward: its weight rises while something is lost and falls while something is gained, as a Lagrange multiplier does.
 """
 
 import time
@@ -32,7 +35,7 @@ from training.journal import read_metrics
 from training.likeness import Likeness
 from training.loop import Advance, Done, Figures, Learner, in_turn, learn, let_learn
 from training.mean import learning_of, lent
-from training.policy import advantages, divergence, guarded_ratio, losses, plain_ratio
+from training.policy import advantages, divergence, guarded_ratio, losses, lost, plain_ratio, weight_after
 from training.rewards import Patches, by_patch, patches_of, score, total, weighed
 from training.rollout import Prompts, Rollout, Taken, branch, draw_window, step_of, step_towards, trunk
 from training.sde import Step, log_prob
@@ -54,7 +57,7 @@ class _Lesson:
     """What a batch teaches: advantages of each prompt's P patches and G samples (B, P, G), and see `Credit`.
 
     `shares` (B, P) are 0 for patches that tell nothing. `truth` (B, C, h, w): latents that surroundings
-    are held at; None without `grpo.hold`.
+    are held at; None without `grpo.hold`. `hold` is the weight of that.
     """
 
     advantage: Tensor
@@ -62,6 +65,7 @@ class _Lesson:
     shares: Tensor
     outside: Tensor
     truth: Tensor | None
+    hold: float
 
     @property
     def learnt(self) -> Tensor:
@@ -84,7 +88,8 @@ def train(
     """
     grpo = settings.grpo
     let_learn(backbone, grpo)
-    began_as = learning_of(backbone.transformer) if grpo.kl == "frozen" and grpo.beta else None
+    beside = grpo.hold or (grpo.kl == "frozen" and grpo.beta)
+    began_as = learning_of(backbone.transformer) if beside else None
     seen = [line for line in read_metrics(run) if "reward" in line]
 
     def gradients(learner: Learner, batch: Batch, step: int, figures: Figures) -> Iterator[float]:
@@ -95,6 +100,8 @@ def train(
                 f"run {run}: after step {step} {word}; the checkpoint before is kept: raise grpo.beta "
                 "or grpo.hold, lower grpo.rate, or weigh the rewards otherwise"
             )
+        if grpo.hold:
+            figures["hold"] = weight_after(grpo.hold, [line["lost"] for line in seen if "lost" in line])
         yield from _gradients(learner, batch, step, figures, likeness, began_as)
         seen.append(dict(figures))
 
@@ -126,7 +133,8 @@ def _gradients(
     advantage, learnt = advantages(found.flatten(1, 2), weights, spread)  # each patch is a group: (B P, G), (B P)
     shares = answers.shares * learnt.view(*found.shape[1:3])
     held_at = learner.backbone.encode(truth) if grpo.hold else None
-    lesson = _Lesson(advantage.view(*found.shape[1:]), answers.cells, shares, answers.outside, held_at)
+    hold = figures.get("hold", 0.0)
+    lesson = _Lesson(advantage.view(*found.shape[1:]), answers.cells, shares, answers.outside, held_at, hold)
     kept = int(accelerator.gather(lesson.learnt.sum()[None]).sum())
     figures |= {"groups": float(kept), "dropped": float(told.shape[1] - kept)}
     watched = accelerator.gather(watch(samples, truth, reference, mask, learner.backbone.multiple)[None])
@@ -250,7 +258,7 @@ def _update(
     """
     grpo, accelerator = learner.settings.grpo, learner.accelerator
     share = accelerator.num_processes / (kept * grpo.group * grpo.window)  # gradients are averaged over processes
-    sums = torch.zeros(4, device=lesson.shares.device)
+    sums = torch.zeros(5, device=lesson.shares.device)
     jobs = [(part, number) for part in parts for number in range(grpo.window)]
     for at, (part, number) in enumerate(jobs):
         of, number_in = part.rows // grpo.group, part.rows % grpo.group
@@ -259,24 +267,30 @@ def _update(
         with accelerator.autocast(), in_turn(learner, at + 1 == len(jobs)):
             step = step_of(learner.backbone, prompts, of, grpo, taken.x, taken.now, taken.next, taken.parting)
             ratio = _ratio(grpo, taken, step, cells)  # (N, P)
-            other = part.frozen[number].where(_wide(learnt), step.mean) if part.frozen else taken.mean
+            frozen = part.frozen[number].where(_wide(learnt), step.mean) if part.frozen else None
+            other = taken.mean if frozen is None or grpo.kl == "old" else frozen
             apart = divergence(step.mean, other, taken.std).mean(dim=(1, 2))  # everywhere, not within the mask alone
+            outside = torch.zeros_like(apart)
             advantage = lesson.advantage[of, :, number_in]
             per = taken.now - taken.next if grpo.ratio == "guarded" else 1.0
             each = losses(ratio, advantage, shares, apart, grpo.ratio_clip, grpo.beta, per)
-            if lesson.truth is not None:
+            if lesson.truth is not None and frozen is not None:
                 right = step_towards(prompts, of, grpo, lesson.truth[of], taken)
-                lost = (divergence(step.mean, right, taken.std) * lesson.outside[of]).mean(dim=(1, 2))
-                each = each + grpo.hold * lost
+                now, before = (
+                    (divergence(mean, right, taken.std) * lesson.outside[of]).mean(dim=(1, 2))
+                    for mean in (step.mean, frozen)
+                )
+                outside = lost(now, before)
+                each = each + lesson.hold * outside
             each = each.where(learnt, 0)
             accelerator.backward(each.sum() * share)
         with torch.no_grad():
             moved = (ratio - 1).abs()
             beyond = ((moved > grpo.ratio_clip) * shares).sum(dim=1)
-            told = torch.stack([each, apart, beyond, (moved * shares).sum(dim=1)])  # (4, N)
+            told = torch.stack([each, apart, beyond, (moved * shares).sum(dim=1), outside])  # (5, N)
             sums += told.where(learnt, 0).sum(dim=1) * share
-    loss, apart, beyond, moved = accelerator.reduce(sums, "mean").tolist()
-    return loss, {"kl": apart, "clipped": beyond, "moved": moved}
+    loss, apart, beyond, moved, gone = accelerator.reduce(sums, "mean").tolist()
+    return loss, {"kl": apart, "clipped": beyond, "moved": moved} | ({"lost": gone} if grpo.hold else {})
 
 
 def _sound(taken: Taken, learnt: Tensor) -> Taken:

@@ -1,8 +1,12 @@
 """What is made of rewards: advantages within a group, and the objective that clips how far the policy goes for them.
 
-J = J_clip - beta KL(pi || pi_old), as in the paper; each formula is one function, over plain tensors. What `grpo.hold`
-adds is a divergence too (`training/grpo.py`).
+J = J_clip - beta KL(pi || pi_old), as in the paper; each formula is one function, over plain tensors. What is lost
+outside the mask is a constraint rather than a reward (ours): its weight follows what is lost, as a Lagrange multiplier
+does (Boyd et al. 2011, section 2.1, dual ascent; here of the weight's logarithm).
 """
+
+import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -10,6 +14,8 @@ from torch import Tensor
 FURTHEST = 5.0  # of an advantage, either way
 SOFT = 1e-4  # added to a standard deviation that is divided by
 EQUAL = 1e-6  # standard deviation below which a group's rewards tell nothing
+LATELY = 5  # steps
+AT_ONCE, IN_TIME = 5.0, 0.2  # by which powers of e a weight follows what was lost lately, and in all
 
 
 def advantages(rewards: Tensor, weights: Tensor, spread: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -49,6 +55,22 @@ def losses(
 def divergence(mean: Tensor, other: Tensor, std: float) -> Tensor:
     """Return KL between two Gaussians of one standard deviation (N, C, h, w), the mean at each cell: (N, h, w)."""
     return (mean - other).square().mean(dim=1) / (2 * std**2)
+
+
+def lost(now: Tensor, before: Tensor) -> Tensor:
+    """Return by how much errors have grown, the logarithm of their quotient, in their shape; 0.23 is one dB."""
+    return ((now + SOFT) / (before + SOFT)).log()
+
+
+def weight_after(weight: float, lost: Sequence[float]) -> float:
+    """Return what becomes of a `weight`, given what was lost at each step so far.
+
+    Its logarithm follows what was lost lately, and all that ever was (PID Lagrangian, Stooke et al. 2020).
+    """
+    if not lost:
+        return weight
+    lately = lost[-LATELY:]
+    return weight * math.exp(AT_ONCE * sum(lately) / len(lately) + IN_TIME * sum(lost))
 
 
 def plain_ratio(now: Tensor, old: Tensor) -> Tensor:

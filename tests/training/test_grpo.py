@@ -28,6 +28,7 @@ from training.grpo import train
 from training.journal import read_metrics
 from training.likeness import Likeness, open_likeness
 from training.loop import Done
+from training.policy import weight_after
 from training.rollout import Prompts, Rollout, branch, draw_window, step_of, step_towards, trunk
 from training.sde import flow_step, log_prob
 from training.seeds import seeded
@@ -111,7 +112,8 @@ def test_a_run_that_stops_goes_on_to_the_same_bits(more: tuple[str, ...], split:
         one, other = (load_file(run / "checkpoints" / "000004" / f"{name}.safetensors") for run in (whole, halves))
         assert one.keys() == other.keys()
         assert all(torch.equal(one[key], other[key]) for key in one), name
-    assert told_of(whole, "reward") == told_of(halves, "reward")
+    for name in ("reward", "hold"):
+        assert told_of(whole, name) == told_of(halves, name)
 
 
 def test_on_the_policy_ratios_are_one_and_nothing_has_diverged(split: Split, tmp_path: Path) -> None:
@@ -134,13 +136,16 @@ def test_held_near_the_frozen_policy_a_run_strays_less(split: Split, tmp_path: P
     assert told_of(tmp_path / "bf16", "kl")[-1] > 0
 
 
-def test_surroundings_held_at_the_truth_come_nearer_to_it(split: Split, tmp_path: Path) -> None:
-    outside = {}
-    for hold in ("0", "1000"):
+def test_surroundings_are_held_with_a_weight_that_follows_what_is_lost(split: Split, tmp_path: Path) -> None:
+    gone, outside = {}, {}
+    for hold in ("1e-9", "1000"):
         trained(tmp_path / hold, split, settings(f"grpo.hold={hold}", "grpo.steps=8"))
-        outside[hold] = told_of(tmp_path / hold, "guard_outside")
-    assert outside["1000"][0] == outside["0"][0]
-    assert outside["1000"][-1] > outside["0"][-1] + 1  # dB
+        gone[hold], outside[hold] = (told_of(tmp_path / hold, name) for name in ("lost", "guard_outside"))
+        weights = [weight_after(float(hold), gone[hold][:step]) for step in range(8)]
+        assert told_of(tmp_path / hold, "hold") == pytest.approx(weights)
+    assert gone["1000"][0] == pytest.approx(0, abs=1e-6)  # it is what it began as
+    assert gone["1000"][-1] < gone["1e-9"][-1] - 0.2
+    assert outside["1000"][-1] > outside["1e-9"][-1] + 1  # dB
 
 
 def test_within_the_mask_nothing_is_held(split: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.distributions import Normal
 
-from training.policy import advantages, clipped, divergence, guarded_ratio, losses, plain_ratio
+from training.policy import advantages, clipped, divergence, guarded_ratio, losses, lost, plain_ratio, weight_after
 from training.sde import Step, cps_step, flow_step, log_prob
 
 LEVELS = st.floats(0.05, 0.95)
@@ -178,3 +178,18 @@ def test_a_samples_loss_is_that_of_its_patches_by_their_shares_and_of_its_diverg
         wanted[sample] += beta * float(apart[sample])
     found = losses(ratio, advantage, shares, apart, clip, beta, per)
     np.testing.assert_allclose(found.numpy(), wanted, rtol=1e-4, atol=1e-5)
+
+
+@given(st.floats(0, 10), st.floats(0, 10))
+def test_what_is_lost_is_the_logarithm_of_how_an_error_grew(now: float, before: float) -> None:
+    found = lost(torch.tensor([now]), torch.tensor([before]))
+    assert float(found[0]) == pytest.approx(math.log(now + 1e-4) - math.log(before + 1e-4), abs=1e-3)
+
+
+@given(st.floats(1e-6, 10), st.lists(st.floats(-0.5, 0.5), min_size=6, max_size=20), st.floats(0.01, 0.5))
+def test_the_weight_of_what_is_lost_follows_it(weight: float, gone: list[float], more: float) -> None:
+    found = weight_after(weight, gone)
+    assert math.log(found / weight) == pytest.approx(5 * float(np.mean(gone[-5:])) + 0.2 * sum(gone), abs=1e-6)
+    assert weight_after(weight, []) == weight
+    assert weight_after(weight, [*gone[:-1], gone[-1] + more]) > found  # lost lately
+    assert weight_after(weight, [gone[0] + more, *gone[1:]]) > found  # or long ago
