@@ -24,7 +24,7 @@ from training.validate import Score, refined, validate
 
 SFT: dict[str, tuple[str, ...]] = {"SFT, the mask weighs as much as the rest": ("sft.mask=true",)}
 GRPO: dict[str, tuple[str, ...]] = {
-    "GRPO, no patches": ("reward.patches=[1.0]", "grpo.credit=sample"),
+    "GRPO, no patches": ("reward.patches=[[1.0],[1.0]]", "grpo.credit=sample"),
     "GRPO, patches, credit to all of a sample": ("grpo.credit=sample",),
     "GRPO, chance everywhere": ("grpo.varied=all",),
     "GRPO, likeness alone": ("reward.weights=[1,0]",),

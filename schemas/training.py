@@ -163,23 +163,24 @@ class Grpo(Learning):
         return self
 
 
+Sides = tuple[Annotated[float, Field(gt=0, le=1)], ...]
+Pixel = Annotated[int, Field(ge=4)]
+
+
 class Reward(Record):
     """What a sample is rewarded for, patch by patch over the mask's box: likeness to the truth, and equal pixels."""
 
     likeness: Literal["dreamsim", "lpips", "embedder"] = "dreamsim"  # the paper's; the others stand in for it
     weights: tuple[Annotated[float, Field(ge=0)], Annotated[float, Field(ge=0)]] = (1.0, 1.0)  # of likeness, of pixels
-    patches: tuple[Annotated[float, Field(gt=0, le=1)], ...] = (
-        1.0,
-        0.5,
-    )  # sides, as shares of the box's; [1]: no patches
-    least: Annotated[int, Field(ge=8)] = 16  # px: no patch is smaller
+    patches: tuple[Sides, Sides] = ((1.0, 0.5), (1.0, 0.5))  # of either: sides, as shares of the box's; [1]: no patches
+    least: tuple[Pixel, Pixel] = (16, 16)  # no patch of either is smaller
     dreamsim: Path | None = None  # folder that its weights were downloaded into
     lpips: Path | None = None  # file of AlexNet's weights, as score.lpips names it
 
     @model_validator(mode="after")
     def _rewards(self) -> Self:
-        if not any(self.weights) or not self.patches:
-            raise ValueError("weights must name one reward at least, and patches one side")
+        if not any(self.weights) or not all(self.patches):
+            raise ValueError("weights must name one reward at least, and patches one side of either")
         return self
 
 
@@ -256,10 +257,11 @@ STARTS: dict[str, dict[str, Any]] = {
         "sft": {"steps": 600, "at_once": 16, "rate": 2e-3, "decay": "cosine", "warmup": 50, "weight_decay": 0.1,
                 "lora": 0, "loss": "latent", "relative": 0.004, "mask": False, "precision": "no",
                 "checkpointing": False, "sigma_mean": 1.0, "sigma_shift": 3.0, "ema": 0.99},
-        "grpo": {"steps": 40, "at_once": 128, "rate": 1e-4, "warmup": 5, "ema": 0.9, "prompts": 8, "group": 16, "sampler": 4, "window": 1,
-                 "within": [3, 4], "noise": 0.1, "varied": "mask", "credit": "patch", "spread": "group",
-                 "kl": "frozen", "beta": 0.0, "hold": 0.001, "precision": "no", "checkpointing": False},
-        "reward": {"likeness": "embedder"},
+        "grpo": {"steps": 100, "at_once": 128, "rate": 1e-4, "warmup": 5, "ema": 0.9, "prompts": 8, "group": 16,
+                 "sampler": 4, "window": 1, "within": [3, 4], "noise": 0.1, "varied": "mask", "credit": "patch",
+                 "spread": "group", "kl": "frozen", "beta": 0.0, "hold": 0.001, "precision": "no",
+                 "checkpointing": False},
+        "reward": {"likeness": "embedder", "patches": [[1.0], [0.25]], "least": [16, 8]},
         "validation": {"samples": 96},
         "checkpoints": {"every": 25},
         "refine": {"steps": 4, "shift": 1.0, "margin": 0.3},

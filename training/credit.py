@@ -21,7 +21,8 @@ class Credit:
     """Of B prompts: which latent cells vary, and what of them answers for which reward.
 
     `varied` bool (B, 1, h, w). `cells` float32 (B, P, h, w): over which of them the log-prob of each patch is averaged,
-    1 in all; 0 where a prompt has fewer patches than P. `shares` float32 (B, P): how much each counts, 1 in all.
+    1 in all; 0 where a prompt has fewer patches than P. `shares` float32 (2, B, P): how much each counts for likeness
+    and for pixels, 1 in all.
     `outside` bool (B, h, w): which cells the mask does not touch; none where it is empty.
     """
 
@@ -36,14 +37,14 @@ def credit(grpo: Grpo, found: Sequence[Patches], mask: Tensor, height: int, widt
     within = shrink(mask, height, width) > 0
     within |= ~within.any(dim=(2, 3), keepdim=True)  # of an empty mask all
     varied = within if grpo.varied == "mask" else torch.ones_like(within)
-    most = max(len(one.weights) for one in found) if grpo.credit == "patch" else 1
+    most = max(len(one.boxes) for one in found) if grpo.credit == "patch" else 1
     cells = torch.zeros(len(mask), most, height, width, device=mask.device)
-    shares = torch.zeros(len(mask), most, device=mask.device)
+    shares = torch.zeros(2, len(mask), most, device=mask.device)
     for row, one in enumerate(found):
         if grpo.credit == "sample":
-            cells[row] = shares[row] = 1
+            cells[row] = shares[:, row] = 1
             continue
-        shares[row, : len(one.weights)] = torch.from_numpy(one.weights).to(shares)
+        shares[:, row, : len(one.boxes)] = torch.from_numpy(one.weights).to(shares)
         planes = torch.zeros(1, len(one.boxes), *mask.shape[2:], device=mask.device)
         for number, (left, top, right, bottom) in enumerate(one.boxes.tolist()):
             planes[0, number, top:bottom, left:right] = 1

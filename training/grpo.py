@@ -123,18 +123,20 @@ def _gradients(
     prompts = Prompts(shown, answers.varied)
     parts, samples, found, judging = _sampled(learner, batch, step, prompts, truth, mask, patched, likeness, began_as)
     sampled = time.perf_counter()
-    summed = (found * answers.shares[..., None]).sum(dim=2)  # (2, B, G)
+    summed = (found * answers.shares[..., None]).sum(dim=2)  # of patches: (2, B, G)
     told = accelerator.gather(summed.transpose(0, 1).contiguous()).transpose(0, 1)  # (2, all B, G)
     figures |= _told(learner, likeness, told)
     spread = None
     if grpo.spread == "batch":
         spread = torch.stack([one[torch.isfinite(one)].std(correction=0) for one in told])
     weights = torch.tensor(settings.reward.weights, device=device)
-    advantage, learnt = advantages(found.flatten(1, 2), weights, spread)  # each patch is a group: (B P, G), (B P)
-    shares = answers.shares * learnt.view(*found.shape[1:3])
+    counted = answers.shares * (weights / weights.sum()).view(-1, 1, 1)  # (2, B, P)
+    each = advantages(found.flatten(1, 2), counted.flatten(1), spread)  # a patch is a group: (B P, G), (B P)
+    advantage, learnt = (one.view(*counted.shape[1:], *one.shape[1:]) for one in each)
+    shares = counted.sum(dim=0) * learnt
     held_at = learner.backbone.encode(truth) if grpo.hold else None
     hold = figures.get("hold", 0.0)
-    lesson = _Lesson(advantage.view(*found.shape[1:]), answers.cells, shares, answers.outside, held_at, hold)
+    lesson = _Lesson(advantage, answers.cells, shares, answers.outside, held_at, hold)
     kept = int(accelerator.gather(lesson.learnt.sum()[None]).sum())
     figures |= {"groups": float(kept), "dropped": float(told.shape[1] - kept)}
     watched = accelerator.gather(watch(samples, truth, reference, mask, learner.backbone.multiple)[None])
@@ -221,7 +223,7 @@ def _judge(
     began, by_sample = time.perf_counter(), learner.settings.grpo.credit == "sample"
     samples = learner.backbone.decode(latents)
     sound = torch.isfinite(latents).flatten(1).all(dim=1)
-    most = 1 if by_sample else max(len(one.weights) for one in patched)
+    most = 1 if by_sample else max(len(one.boxes) for one in patched)
     each = []
     for prompt, together in groupby(range(len(of)), of.tolist().__getitem__):  # the truth is looked at once
         rows, found = list(together), patched[prompt]

@@ -22,17 +22,19 @@ def advantages(rewards: Tensor, weights: Tensor, spread: Tensor | None = None) -
     """Return advantages (B, G), and which groups are learnt from: bool (B,).
 
     `rewards` (R, B, G) of R kinds are brought each to mean 0 within their group and divided by their standard deviation
-    there, or by `spread` (R,), one for each kind; then they are weighed by `weights` (R,). A group of which a reward is
-    no number, or all rewards are equal, is left out: its advantages are 0.
+    there, or by `spread` (R,), one for each kind; then their mean is taken by `weights`, (R,) or (R, B), a group's own.
+    A group of which a reward is no number, or all rewards that count are equal, is left out: its advantages are 0.
     """
     sound = torch.isfinite(rewards).all(dim=2).all(dim=0)  # (B,)
     rewards = torch.where(sound[None, :, None], rewards, 0).float()
     within = rewards.std(dim=2, keepdim=True, correction=0)  # (R, B, 1)
     divisor = within if spread is None else spread.view(-1, 1, 1)
     each = (rewards - rewards.mean(dim=2, keepdim=True)) / (divisor + SOFT)
-    counted = weights / weights.sum()
-    learnt = sound & (within[weights > 0, :, 0] > EQUAL).any(dim=0)
-    weighed = (each * counted.view(-1, 1, 1)).sum(dim=0).clamp(-FURTHEST, FURTHEST)  # (B, G)
+    weights = weights.view(len(rewards), -1)
+    total = weights.sum(dim=0)
+    counted = weights / torch.where(total > 0, total, 1)  # (R, B)
+    learnt = sound & ((within[..., 0] > EQUAL) & (weights > 0)).any(dim=0)
+    weighed = (each * counted[..., None]).sum(dim=0).clamp(-FURTHEST, FURTHEST)  # (B, G)
     return weighed * learnt[:, None], learnt
 
 

@@ -2,7 +2,8 @@
 
 The paper names DreamSim's similarity ("overall consistency") and the L2 distance inside the binary mask ("detail
 learning"), patch-wise, and no sizes. Here patches are boxes at several scales, half overlapping, each weighed by the
-share of it that is masked; every scale counts the same.
+share of it that is masked; every scale counts the same. Either reward has scales of its own: pixels can be told right
+from wrong in patches that are too small to look like anything.
 """
 
 from collections.abc import Sequence
@@ -27,7 +28,10 @@ AT_ONCE = 32  # patches that are looked at together: more no longer fit into a c
 
 @dataclass(frozen=True)
 class Patches:
-    """Patches of a picture: boxes (P, 4) of left, top, right, bottom in px, and weights (P,) that add up to 1."""
+    """Patches of a picture: boxes (P, 4) of left, top, right, bottom in px.
+
+    `weights` (2, P) are what they count for likeness and for pixels, 1 in all; 0 where a reward does not ask of one.
+    """
 
     boxes: NDArray[np.int64]
     weights: NDArray[np.float32]
@@ -39,16 +43,17 @@ def patches(mask: Mask, reward: Reward) -> Patches:
     box = around(mask)
     if box is None:
         return patches(np.ones_like(mask), reward)
-    boxes, weights = [], []
-    for side in reward.patches:
-        columns = _spans(box.left, box.width, side, reward.least, width)
-        rows = _spans(box.top, box.height, side, reward.least, height)
-        here = [(left, top, right, bottom) for top, bottom in rows for left, right in columns]
-        shares = np.array([mask[top:bottom, left:right].mean() for left, top, right, bottom in here])
-        boxes += here
-        weights += list(shares / shares.sum() / len(reward.patches))
-    kept = np.array(weights) > 0
-    return Patches(np.array(boxes, np.int64)[kept], np.array(weights, np.float32)[kept])
+    weights: dict[tuple[int, int, int, int], list[float]] = {}
+    for kind, (sides, least) in enumerate(zip(reward.patches, reward.least, strict=True)):
+        for side in sides:
+            columns = _spans(box.left, box.width, side, least, width)
+            rows = _spans(box.top, box.height, side, least, height)
+            here = [(left, top, right, bottom) for top, bottom in rows for left, right in columns]
+            shares = np.array([mask[top:bottom, left:right].mean() for left, top, right, bottom in here])
+            for one, share in zip(here, shares / shares.sum() / len(sides), strict=True):
+                if share > 0:
+                    weights.setdefault(one, [0.0, 0.0])[kind] += float(share)
+    return Patches(np.array(list(weights), np.int64), np.array(list(weights.values()), np.float32).T)
 
 
 @torch.no_grad()
@@ -66,20 +71,24 @@ def rewards(likeness: Likeness, reward: Reward, samples: Tensor, truth: Tensor, 
 def by_patch(
     likeness: Likeness, samples: Tensor, truth: Tensor, mask: Tensor, found: Sequence[Patches]
 ) -> list[Tensor]:
-    """Return what `rewards` means over, of each prompt's patches: (2, P, G).
+    """Return what `rewards` means over, of each prompt's patches: (2, P, G), 0 where a reward does not ask of one.
 
     Likeness is told by `likeness` at its own size; pixels are the root mean square error of those that are masked,
     below zero. What is no number in a sample is no number in its rewards.
     """
-    return [
-        torch.stack([_likeness(likeness, group, wanted, here), _pixels(group, wanted, masked, here)])
-        for group, wanted, masked, here in zip(samples, truth, mask, found, strict=True)
-    ]
+    each = []
+    for group, wanted, masked, here in zip(samples, truth, mask, found, strict=True):
+        rewards = torch.zeros(2, len(here.boxes), len(group), device=samples.device)
+        looked_at, compared = here.weights > 0
+        rewards[0, looked_at] = _likeness(likeness, group, wanted, here.boxes[looked_at])
+        rewards[1, compared] = _pixels(group, wanted, masked, here.boxes[compared])
+        each.append(rewards)
+    return each
 
 
 def weighed(rewards: Tensor, found: Patches) -> Tensor:
     """Return the means over its patches of a prompt's rewards (2, P, G): (2, G)."""
-    return (rewards * torch.from_numpy(found.weights).to(rewards)[:, None]).sum(dim=1)
+    return (rewards * torch.from_numpy(found.weights).to(rewards)[..., None]).sum(dim=1)
 
 
 def patches_of(mask: Tensor, reward: Reward) -> list[Patches]:
@@ -101,25 +110,25 @@ def total(reward: Reward, rewards: Tensor) -> Tensor:
     return summed
 
 
-def _likeness(likeness: Likeness, samples: Tensor, truth: Tensor, found: Patches) -> Tensor:
+def _likeness(likeness: Likeness, samples: Tensor, truth: Tensor, boxes: NDArray[np.int64]) -> Tensor:
     """Return the likeness of samples (G, 3, H, W) to the truth (3, H, W), patch by patch: (P, G)."""
     shown = torch.cat([truth[None], samples])  # (1 + G, 3, H, W)
     size = (likeness.side, likeness.side)
     cuts = [
         F.interpolate(shown[:, :, top:bottom, left:right], size, mode="bilinear", antialias=True).clamp(0, 1)
-        for left, top, right, bottom in found.boxes.tolist()
+        for left, top, right, bottom in boxes.tolist()
     ]
     described = torch.cat([likeness.describe(part) for part in torch.split(torch.cat(cuts), AT_ONCE)])
     each = described.view(len(cuts), len(shown), -1)  # (P, 1 + G, D)
     return torch.stack([likeness.compare(one[1:], one[:1].expand_as(one[1:])) for one in each])
 
 
-def _pixels(samples: Tensor, truth: Tensor, mask: Tensor, found: Patches) -> Tensor:
+def _pixels(samples: Tensor, truth: Tensor, mask: Tensor, boxes: NDArray[np.int64]) -> Tensor:
     """Return how far samples (G, 3, H, W) are from the truth within a mask (1, H, W), below zero: (P, G)."""
     error = ((samples - truth).square().mean(dim=1) * mask).float()  # (G, H, W)
     inside = mask[0].float()
     each = []
-    for left, top, right, bottom in found.boxes.tolist():
+    for left, top, right, bottom in boxes.tolist():
         area = inside[top:bottom, left:right].sum()
         area = torch.where(area > 0, area, 1)  # an empty mask: nothing is wrong inside it
         each.append((error[:, top:bottom, left:right].sum(dim=(1, 2)) / area).sqrt())

@@ -124,7 +124,7 @@ def _arithmetic(size: int, blocks: int, single: int, heads: int, rank: int, word
     add_lora(backbone.transformer, backbone.lora_targets, rank, rank)
     with FlopCounterMode(display=False) as counted, sdpa_kernel(SDPBackend.MATH):  # of which every product is counted
         backbone.velocity(*_shown(size, words, nowhere)).sum().backward()  # type: ignore[no-untyped-call]  # torch's own
-    return counted.get_total_flops()
+    return int(counted.get_total_flops())
 
 
 def _random(blocks: int, single: int, heads: int, on: torch.device) -> FluxKontextBackbone:

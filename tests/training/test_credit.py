@@ -14,7 +14,7 @@ from training.credit import Credit, credit, over
 from training.rewards import patches_of
 from training.sde import Step, log_prob
 
-REWARD = Reward(likeness="embedder", patches=(1.0, 0.5))
+REWARD = Reward(likeness="embedder", patches=((1.0, 0.5), (1.0, 0.25)), least=(16, 8))
 
 
 def masks(top: int, left: int, height: int, width: int) -> Tensor:
@@ -39,8 +39,8 @@ def test_patches_share_out_one_and_their_cells_too(
 ) -> None:  # fmt: skip
     mask = masks(top, left, height, width)
     found = given_to(mask, side, how, where)
-    assert found.shares.sum(dim=1) == pytest.approx(torch.ones(2))
-    real = found.shares > 0
+    assert found.shares.sum(dim=2) == pytest.approx(torch.ones(2, 2))
+    real = (found.shares > 0).any(dim=0)
     assert found.cells.sum(dim=(2, 3))[real] == pytest.approx(torch.ones(int(real.sum())), abs=1e-5)
     assert (found.cells.sum(dim=(2, 3))[~real] == 0).all()  # a prompt of fewer patches
     assert (found.cells * ~found.varied == 0).all()

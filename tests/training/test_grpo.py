@@ -170,7 +170,7 @@ def test_a_batch_in_parts_has_the_same_gradient(more: tuple[str, ...], split: Sp
 
 def test_a_patch_named_twice_is_learnt_from_once(split: Split, tmp_path: Path) -> None:
     for name in ("[1.0]", "[1.0,1.0]"):
-        trained(tmp_path / name, split, settings(f"reward.patches={name}", "grpo.steps=2"))
+        trained(tmp_path / name, split, settings(f"reward.patches=[{name},{name}]", "grpo.steps=2"))
     for name in ("reward", "norm", "loss"):
         one, other = (told_of(tmp_path / patches, name) for patches in ("[1.0]", "[1.0,1.0]"))
         assert one == pytest.approx(other, rel=1e-3, abs=1e-7)

@@ -10,7 +10,7 @@ from schemas.training import Reward
 from training.likeness import Likeness, open_likeness
 from training.rewards import patches, rewards, total
 
-REWARD = Reward(likeness="embedder")
+REWARD = Reward(likeness="embedder", patches=((1.0, 0.5), (1.0, 0.25)), least=(16, 8))
 EMBEDDER = open_likeness(REWARD)
 
 
@@ -29,23 +29,24 @@ def test_patches_cover_the_mask_and_weigh_one_in_all(top: int, left: int, height
     mask = np.zeros((64, 64), bool)
     mask[top : top + height, left : left + width] = True
     found = patches(mask, REWARD)
-    assert found.weights.sum() == pytest.approx(1)
-    covered = np.zeros_like(mask)
-    for (x0, y0, x1, y1), weight in zip(found.boxes.tolist(), found.weights, strict=True):
-        assert 0 <= x0 < x1 <= 64
-        assert 0 <= y0 < y1 <= 64
-        assert mask[y0:y1, x0:x1].any()
-        assert weight > 0
-        covered[y0:y1, x0:x1] = True
-    assert covered[mask].all()
-    assert min(found.boxes[:, 2] - found.boxes[:, 0]) >= REWARD.least
+    assert found.weights.sum(axis=1) == pytest.approx([1, 1])
+    assert len(set(map(tuple, found.boxes.tolist()))) == len(found.boxes)
+    for weights, least in zip(found.weights, REWARD.least, strict=True):
+        covered, sides = np.zeros_like(mask), found.boxes[weights > 0]
+        for x0, y0, x1, y1 in sides.tolist():
+            assert 0 <= x0 < x1 <= 64
+            assert 0 <= y0 < y1 <= 64
+            assert mask[y0:y1, x0:x1].any()
+            covered[y0:y1, x0:x1] = True
+        assert covered[mask].all()
+        assert min(sides[:, 2] - sides[:, 0]) >= least
 
 
 def test_one_side_is_one_patch_and_an_empty_mask_is_the_whole_picture() -> None:
     mask = np.zeros((64, 64), bool)
     mask[10:40, 20:60] = True
-    assert patches(mask, Reward(patches=(1.0,))).boxes.tolist() == [[20, 10, 60, 40]]
-    assert patches(np.zeros((64, 48), bool), Reward(patches=(1.0,))).boxes.tolist() == [[0, 0, 48, 64]]
+    assert patches(mask, Reward(patches=((1.0,), (1.0,)))).boxes.tolist() == [[20, 10, 60, 40]]
+    assert patches(np.zeros((64, 48), bool), Reward(patches=((1.0,), (1.0,)))).boxes.tolist() == [[0, 0, 48, 64]]
 
 
 def test_nothing_is_worth_more_than_the_truth_and_more_damage_is_worth_less() -> None:
@@ -67,7 +68,8 @@ def test_pixels_are_the_weighed_root_mean_square_errors_of_the_patches() -> None
     chosen = patches(inside, REWARD)
     wanted = -sum(
         weight * np.sqrt(error[y0:y1, x0:x1][inside[y0:y1, x0:x1]].mean())
-        for (x0, y0, x1, y1), weight in zip(chosen.boxes.tolist(), chosen.weights, strict=True)
+        for (x0, y0, x1, y1), weight in zip(chosen.boxes.tolist(), chosen.weights[1], strict=True)
+        if weight
     )
     assert float(found) == pytest.approx(wanted, rel=1e-4)
 
@@ -105,12 +107,13 @@ def test_each_patch_is_judged_with_its_own_truth() -> None:
     found = rewards(judge, REWARD, samples, truth, mask)[0, 0]
     chosen = patches(mask[0, 0].numpy(), REWARD)
     wanted = 0.0
-    for (x0, y0, x1, y1), weight in zip(chosen.boxes.tolist(), chosen.weights, strict=True):
+    for (x0, y0, x1, y1), weight in zip(chosen.boxes.tolist(), chosen.weights[0], strict=True):
         colour = truth[0, :, y0:y1, x0:x1].mean(dim=(1, 2))
         wanted += weight * (1 - float((1 - 2 * colour).abs().sum()))
     assert float(found[0]) == pytest.approx(1)
     assert float(found[1]) == pytest.approx(wanted, abs=0.05)  # bilinear shrinking is not quite a mean
     assert shown[0].shape[1:] == (3, 8, 8)
+    assert len(torch.cat(shown)) == 3 * (chosen.weights[0] > 0).sum()  # no more are looked at
 
 
 def test_a_likeness_without_its_weights_says_what_to_fetch() -> None:
