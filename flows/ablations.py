@@ -26,6 +26,7 @@ SFT: dict[str, tuple[str, ...]] = {"SFT, the mask weighs as much as the rest": (
 GRPO: dict[str, tuple[str, ...]] = {
     "GRPO, no patches": ("reward.patches=[[1.0],[1.0]]", "grpo.credit=sample"),
     "GRPO, patches, credit to all of a sample": ("grpo.credit=sample",),
+    "GRPO, both rewards in coarse patches": ("reward.patches=[[1.0,0.5],[1.0,0.5]]", "reward.least=[16,16]"),
     "GRPO, chance everywhere": ("grpo.varied=all",),
     "GRPO, likeness alone": ("reward.weights=[1,0]",),
     "GRPO, pixels alone": ("reward.weights=[0,1]",),

@@ -164,7 +164,7 @@ class Grpo(Learning):
 
 
 Sides = tuple[Annotated[float, Field(gt=0, le=1)], ...]
-Pixel = Annotated[int, Field(ge=4)]
+Least = Annotated[int, Field(ge=4)]
 
 
 class Reward(Record):
@@ -173,14 +173,14 @@ class Reward(Record):
     likeness: Literal["dreamsim", "lpips", "embedder"] = "dreamsim"  # the paper's; the others stand in for it
     weights: tuple[Annotated[float, Field(ge=0)], Annotated[float, Field(ge=0)]] = (1.0, 1.0)  # of likeness, of pixels
     patches: tuple[Sides, Sides] = ((1.0, 0.5), (1.0, 0.5))  # of either: sides, as shares of the box's; [1]: no patches
-    least: tuple[Pixel, Pixel] = (16, 16)  # no patch of either is smaller
+    least: tuple[Least, Least] = (16, 16)  # px: no patch of either is smaller
     dreamsim: Path | None = None  # folder that its weights were downloaded into
     lpips: Path | None = None  # file of AlexNet's weights, as score.lpips names it
 
     @model_validator(mode="after")
     def _rewards(self) -> Self:
         if not any(self.weights) or not all(self.patches):
-            raise ValueError("weights must name one reward at least, and patches one side of either")
+            raise ValueError("weights must name one reward at least, and patches one side for each")
         return self
 
 
@@ -257,9 +257,9 @@ STARTS: dict[str, dict[str, Any]] = {
         "sft": {"steps": 600, "at_once": 16, "rate": 2e-3, "decay": "cosine", "warmup": 50, "weight_decay": 0.1,
                 "lora": 0, "loss": "latent", "relative": 0.004, "mask": False, "precision": "no",
                 "checkpointing": False, "sigma_mean": 1.0, "sigma_shift": 3.0, "ema": 0.99},
-        "grpo": {"steps": 100, "at_once": 128, "rate": 1e-4, "warmup": 5, "ema": 0.9, "prompts": 8, "group": 16,
+        "grpo": {"steps": 100, "at_once": 128, "rate": 5e-5, "warmup": 5, "ema": 0.9, "prompts": 8, "group": 16,
                  "sampler": 4, "window": 1, "within": [3, 4], "noise": 0.1, "varied": "mask", "credit": "patch",
-                 "spread": "group", "kl": "frozen", "beta": 0.0, "hold": 0.001, "precision": "no",
+                 "spread": "group", "kl": "frozen", "beta": 0.0, "hold": 0.002, "precision": "no",
                  "checkpointing": False},
         "reward": {"likeness": "embedder", "patches": [[1.0], [0.25]], "least": [16, 8]},
         "validation": {"samples": 96},

@@ -22,8 +22,7 @@ class Credit:
 
     `varied` bool (B, 1, h, w). `cells` float32 (B, P, h, w): over which of them the log-prob of each patch is averaged,
     1 in all; 0 where a prompt has fewer patches than P. `shares` float32 (2, B, P): how much each counts for likeness
-    and for pixels, 1 in all.
-    `outside` bool (B, h, w): which cells the mask does not touch; none where it is empty.
+    and for pixels, 1 in all. `outside` bool (B, h, w): which cells the mask does not touch; none where it is empty.
     """
 
     varied: Tensor

@@ -35,9 +35,9 @@ from training.journal import read_metrics
 from training.likeness import Likeness
 from training.loop import Advance, Done, Figures, Learner, in_turn, learn, let_learn
 from training.mean import learning_of, lent
-from training.policy import advantages, divergence, guarded_ratio, losses, lost, plain_ratio, weight_after
+from training.policy import advantages, divergence, error, guarded_ratio, losses, lost, plain_ratio, weight_after
 from training.rewards import Patches, by_patch, patches_of, score, total, weighed
-from training.rollout import Prompts, Rollout, Taken, branch, draw_window, step_of, step_towards, trunk
+from training.rollout import Prompts, Rollout, Taken, branch, clean_of, draw_window, step_of, trunk
 from training.sde import Step, log_prob
 from training.sheets import draw_groups
 from training.shown import pictures, show
@@ -56,8 +56,8 @@ class _Part:
 class _Lesson:
     """What a batch teaches: advantages of each prompt's P patches and G samples (B, P, G), and see `Credit`.
 
-    `shares` (B, P) are 0 for patches that tell nothing. `truth` (B, C, h, w): latents that surroundings
-    are held at; None without `grpo.hold`. `hold` is the weight of that.
+    `shares` (B, P) are 0 for patches that tell nothing. `truth` (B, C, h, w): the latents that errors outside the mask
+    are from; None without `grpo.hold`. `hold` is the weight of what is lost there.
     """
 
     advantage: Tensor
@@ -88,8 +88,7 @@ def train(
     """
     grpo = settings.grpo
     let_learn(backbone, grpo)
-    beside = grpo.hold or (grpo.kl == "frozen" and grpo.beta)
-    began_as = learning_of(backbone.transformer) if beside else None
+    began_as = learning_of(backbone.transformer) if grpo.hold or (grpo.kl == "frozen" and grpo.beta) else None
     seen = [line for line in read_metrics(run) if "reward" in line]
 
     def gradients(learner: Learner, batch: Batch, step: int, figures: Figures) -> Iterator[float]:
@@ -100,9 +99,8 @@ def train(
                 f"run {run}: after step {step} {word}; the checkpoint before is kept: raise grpo.beta "
                 "or grpo.hold, lower grpo.rate, or weigh the rewards otherwise"
             )
-        if grpo.hold:
-            figures["hold"] = weight_after(grpo.hold, [line["lost"] for line in seen if "lost" in line])
-        yield from _gradients(learner, batch, step, figures, likeness, began_as)
+        hold = weight_after(grpo.hold, [line["lost"] for line in seen if "lost" in line])
+        yield from _gradients(learner, batch, step, figures, likeness, began_as, hold)
         seen.append(dict(figures))
 
     judge = partial(score, likeness, settings.reward)
@@ -110,8 +108,9 @@ def train(
 
 
 def _gradients(
-    learner: Learner, batch: Batch, step: int, figures: Figures, likeness: Likeness, began_as: dict[str, Tensor] | None
-) -> Iterator[float]:
+    learner: Learner, batch: Batch, step: int, figures: Figures, likeness: Likeness, began_as: dict[str, Tensor] | None,
+    hold: float,
+) -> Iterator[float]:  # fmt: skip
     settings, grpo, accelerator = learner.settings, learner.settings.grpo, learner.accelerator
     began = time.perf_counter()
     device = next(learner.transformer.parameters()).device
@@ -134,9 +133,8 @@ def _gradients(
     each = advantages(found.flatten(1, 2), counted.flatten(1), spread)  # a patch is a group: (B P, G), (B P)
     advantage, learnt = (one.view(*counted.shape[1:], *one.shape[1:]) for one in each)
     shares = counted.sum(dim=0) * learnt
-    held_at = learner.backbone.encode(truth) if grpo.hold else None
-    hold = figures.get("hold", 0.0)
-    lesson = _Lesson(advantage, answers.cells, shares, answers.outside, held_at, hold)
+    clean = learner.backbone.encode(truth) if grpo.hold else None
+    lesson = _Lesson(advantage, answers.cells, shares, answers.outside, clean, hold)
     kept = int(accelerator.gather(lesson.learnt.sum()[None]).sum())
     figures |= {"groups": float(kept), "dropped": float(told.shape[1] - kept)}
     watched = accelerator.gather(watch(samples, truth, reference, mask, learner.backbone.multiple)[None])
@@ -272,27 +270,27 @@ def _update(
             frozen = part.frozen[number].where(_wide(learnt), step.mean) if part.frozen else None
             other = taken.mean if frozen is None or grpo.kl == "old" else frozen
             apart = divergence(step.mean, other, taken.std).mean(dim=(1, 2))  # everywhere, not within the mask alone
-            outside = torch.zeros_like(apart)
+            grown = torch.zeros_like(apart)
             advantage = lesson.advantage[of, :, number_in]
             per = taken.now - taken.next if grpo.ratio == "guarded" else 1.0
             each = losses(ratio, advantage, shares, apart, grpo.ratio_clip, grpo.beta, per)
             if lesson.truth is not None and frozen is not None:
-                right = step_towards(prompts, of, grpo, lesson.truth[of], taken)
+                truth, outside = lesson.truth[of], lesson.outside[of]
                 now, before = (
-                    (divergence(mean, right, taken.std) * lesson.outside[of]).mean(dim=(1, 2))
-                    for mean in (step.mean, frozen)
+                    error(clean_of(prompts, of, grpo, mean, taken), truth, outside) for mean in (step.mean, frozen)
                 )
-                outside = lost(now, before)
-                each = each + lesson.hold * outside
+                grown = lost(now, before)
+                each = each + lesson.hold * grown
             each = each.where(learnt, 0)
             accelerator.backward(each.sum() * share)
         with torch.no_grad():
             moved = (ratio - 1).abs()
             beyond = ((moved > grpo.ratio_clip) * shares).sum(dim=1)
-            told = torch.stack([each, apart, beyond, (moved * shares).sum(dim=1), outside])  # (5, N)
+            told = torch.stack([each, apart, beyond, (moved * shares).sum(dim=1), grown])  # (5, N)
             sums += told.where(learnt, 0).sum(dim=1) * share
-    loss, apart, beyond, moved, gone = accelerator.reduce(sums, "mean").tolist()
-    return loss, {"kl": apart, "clipped": beyond, "moved": moved} | ({"lost": gone} if grpo.hold else {})
+    loss, apart, beyond, moved, grown = accelerator.reduce(sums, "mean").tolist()
+    figures: Figures = {"kl": apart, "clipped": beyond, "moved": moved}
+    return loss, figures | ({"lost": grown, "hold": lesson.hold} if grpo.hold else {})
 
 
 def _sound(taken: Taken, learnt: Tensor) -> Taken:

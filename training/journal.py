@@ -21,7 +21,8 @@ RUNNING = {  # what is drawn of each step, and how it is called
     "loss": "loss", "reward": "reward", "reward_dreamsim": "reward: DreamSim",
     "reward_lpips": "reward: LPIPS, for DreamSim", "reward_embedder": "reward: embedder, for DreamSim",
     "reward_pixels": "reward: pixels",
-    "kl": "KL", "clipped": "share of clipped ratios", "guard_outside": "PSNR outside the mask, dB",
+    "kl": "KL", "clipped": "share of clipped ratios", "lost": "lost outside the mask (0.23: a dB)",
+    "hold": "weight of that", "guard_outside": "PSNR outside the mask, dB",
     "guard_sharpness": "sharpness, of the truth's", "guard_grid": "grid of tokens", "guard_copied": "copied reference",
     "guard_diversity": "diversity in a group",
 }  # fmt: skip
@@ -145,7 +146,11 @@ def _drawn(steps: list[dict[str, Any]], tried: list[tuple[int, dict[str, float]]
         axes.plot([step for step, _ in points], values, color="#cccccc", linewidth=0.8)
         smooth = [float(np.mean(values[max(0, at - SMOOTH) : at + 1])) for at in range(len(values))]
         axes.plot([step for step, _ in points], smooth, color="#1f5fa8", linewidth=1.5)
-        axes.set(title=RUNNING[name], xlabel="step", yscale="log" if name == "loss" and min(values) > 0 else "linear")
+        axes.set(
+            title=RUNNING[name],
+            xlabel="step",
+            yscale="log" if name in ("loss", "hold") and min(values) > 0 else "linear",
+        )
     for at, name in enumerate(held_out, len(running)):
         axes = figure.add_subplot(rows, 3, at + 1)
         for suffix, colour, label in (("", "#1f5fa8", "refined"), ("_input", "#c0562b", "input")):

@@ -14,8 +14,10 @@ from torch import Tensor
 FURTHEST = 5.0  # of an advantage, either way
 SOFT = 1e-4  # added to a standard deviation that is divided by
 EQUAL = 1e-6  # standard deviation below which a group's rewards tell nothing
+LEAST = 5e-6  # squared error of latents from -1 to 1 that eight bits do not tell
 LATELY = 5  # steps
-AT_ONCE, IN_TIME = 5.0, 0.2  # by which powers of e a weight follows what was lost lately, and in all
+OF_LATE, IN_ALL = 4.0, 0.1  # by which powers of e a weight follows what was lost lately, and in all
+FURTHEST_HELD = 3.0  # of that power, either way
 
 
 def advantages(rewards: Tensor, weights: Tensor, spread: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -59,20 +61,28 @@ def divergence(mean: Tensor, other: Tensor, std: float) -> Tensor:
     return (mean - other).square().mean(dim=1) / (2 * std**2)
 
 
+def error(latents: Tensor, truth: Tensor, where: Tensor) -> Tensor:
+    """Return the mean squared error of latents (N, C, h, w) over some cells, bool (N, h, w): (N,), 0 over none."""
+    each = (latents - truth).square().mean(dim=1) * where
+    return each.sum(dim=(1, 2)) / where.sum(dim=(1, 2)).clamp(min=1)
+
+
 def lost(now: Tensor, before: Tensor) -> Tensor:
     """Return by how much errors have grown, the logarithm of their quotient, in their shape; 0.23 is one dB."""
-    return ((now + SOFT) / (before + SOFT)).log()
+    return ((now + LEAST) / (before + LEAST)).log()
 
 
 def weight_after(weight: float, lost: Sequence[float]) -> float:
     """Return what becomes of a `weight`, given what was lost at each step so far.
 
-    Its logarithm follows what was lost lately, and all that ever was (PID Lagrangian, Stooke et al. 2020).
+    Its logarithm follows what was lost lately and what was lost in all (PID Lagrangian, Stooke et al. 2020), by
+    `FURTHEST_HELD` at most, lest it takes long to come back.
     """
     if not lost:
         return weight
     lately = lost[-LATELY:]
-    return weight * math.exp(AT_ONCE * sum(lately) / len(lately) + IN_TIME * sum(lost))
+    wanted = OF_LATE * sum(lately) / len(lately) + IN_ALL * sum(lost)
+    return weight * math.exp(max(-FURTHEST_HELD, min(FURTHEST_HELD, wanted)))
 
 
 def plain_ratio(now: Tensor, old: Tensor) -> Tensor:

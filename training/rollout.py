@@ -83,12 +83,16 @@ def step_of(
     return _gaussian(grpo, here.varied, x, velocity, now, next)
 
 
-def step_towards(prompts: Prompts, of: Tensor, grpo: Grpo, clean: Tensor, taken: Taken) -> Tensor:
-    """Return the mean (N, C, h, w) that the step `taken` by samples `of` (N,) prompts would have had.
+def clean_of(prompts: Prompts, of: Tensor, grpo: Grpo, mean: Tensor, taken: Taken) -> Tensor:
+    """Return the clean latents that the velocity led to, (N, C, h, w), given a step's `mean`, of its shape.
 
-    Had, that is, if the velocity led straight to the latents `clean` (N, C, h, w).
+    The step `taken` by samples `of` (N,) prompts: its mean rises in a line with the clean latents.
     """
-    return _gaussian(grpo, prompts.varied[of], taken.x, (taken.x - clean) / taken.now, taken.now, taken.next).mean
+    x, now = taken.x, taken.now
+    origin, unit = (
+        _gaussian(grpo, prompts.varied[of], x, (x - clean) / now, now, taken.next).mean for clean in (0.0, 1.0)
+    )
+    return (mean - origin) / (unit - origin)
 
 
 def _gaussian(grpo: Grpo, varied: Tensor, x: Tensor, velocity: Tensor, now: float, next: float) -> Step:

@@ -50,7 +50,7 @@ def test_a_refiner_is_fine_tuned_then_sharpened(
     assert told["settings"]["tiny"]["width"] == 32  # the checkpoint's own
     assert [line["step"] for line in read_metrics(Path(grpo))] == [1, 2]
     # what SFT does not go by makes no other run of it
-    assert run(monkeypatch, small, "sft", "--out", sft, settings=(*SMALL, "grpo.rate=0.5", "reward.least=32")) == 0
+    assert run(monkeypatch, small, "sft", "--out", sft, settings=(*SMALL, "grpo.rate=0.5", "reward.least=[32,32]")) == 0
     assert run(monkeypatch, small, "sft", "--out", sft, settings=(*SMALL, "sft.rate=0.5")) == 2
     assert "begun with another sft.rate" in capsys.readouterr().err
     # a setting that has come since it began does what was done before

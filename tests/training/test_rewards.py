@@ -8,7 +8,7 @@ from torch import Tensor
 from schemas.errors import SettingsError
 from schemas.training import Reward
 from training.likeness import Likeness, open_likeness
-from training.rewards import patches, rewards, total
+from training.rewards import by_patch, patches, patches_of, rewards, total
 
 REWARD = Reward(likeness="embedder", patches=((1.0, 0.5), (1.0, 0.25)), least=(16, 8))
 EMBEDDER = open_likeness(REWARD)
@@ -31,6 +31,7 @@ def test_patches_cover_the_mask_and_weigh_one_in_all(top: int, left: int, height
     found = patches(mask, REWARD)
     assert found.weights.sum(axis=1) == pytest.approx([1, 1])
     assert len(set(map(tuple, found.boxes.tolist()))) == len(found.boxes)
+    assert (found.weights > 0).any(axis=0).all()
     for weights, least in zip(found.weights, REWARD.least, strict=True):
         covered, sides = np.zeros_like(mask), found.boxes[weights > 0]
         for x0, y0, x1, y1 in sides.tolist():
@@ -128,3 +129,14 @@ def test_dreamsims_folder_is_looked_at_before_anything_is_downloaded(tmp_path: o
         SettingsError, match=r"ensemble_lora/adapter_config.json is missing; with a network, `pip install"
     ):
         open_likeness(Reward.model_validate({"dreamsim": str(tmp_path)}))
+
+
+def test_a_patch_has_no_reward_that_does_not_ask_of_it() -> None:
+    truth, mask = scene()
+    samples = (truth[:, None] + 0.1).clamp(0, 1)
+    found = patches_of(mask, REWARD)
+    each = by_patch(EMBEDDER, samples, truth, mask, found)[0]  # (2, P, 1)
+    asked = torch.from_numpy(found[0].weights > 0)
+    assert (~asked).any(dim=1).all()
+    assert (each[..., 0][~asked] == 0).all()
+    assert (each[..., 0][asked] != 0).all()
