@@ -146,11 +146,8 @@ def _drawn(steps: list[dict[str, Any]], tried: list[tuple[int, dict[str, float]]
         axes.plot([step for step, _ in points], values, color="#cccccc", linewidth=0.8)
         smooth = [float(np.mean(values[max(0, at - SMOOTH) : at + 1])) for at in range(len(values))]
         axes.plot([step for step, _ in points], smooth, color="#1f5fa8", linewidth=1.5)
-        axes.set(
-            title=RUNNING[name],
-            xlabel="step",
-            yscale="log" if name in ("loss", "hold") and min(values) > 0 else "linear",
-        )
+        scale = "log" if name in ("loss", "hold") and min(values) > 0 else "linear"
+        axes.set(title=RUNNING[name], xlabel="step", yscale=scale)
     for at, name in enumerate(held_out, len(running)):
         axes = figure.add_subplot(rows, 3, at + 1)
         for suffix, colour, label in (("", "#1f5fa8", "refined"), ("_input", "#c0562b", "input")):
