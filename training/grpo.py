@@ -88,7 +88,7 @@ def train(
     """
     grpo = settings.grpo
     let_learn(backbone, grpo)
-    began_as = learning_of(backbone.transformer) if grpo.hold or (grpo.kl == "frozen" and grpo.beta) else None
+    began_as = learning_of(backbone.transformer) if grpo.hold or grpo.kl == "frozen" else None
     seen = [line for line in read_metrics(run) if "reward" in line]
 
     def gradients(learner: Learner, batch: Batch, step: int, figures: Figures) -> Iterator[float]:

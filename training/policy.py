@@ -17,7 +17,7 @@ EQUAL = 1e-6  # standard deviation below which a group's rewards tell nothing
 LEAST = 5e-6  # squared error of latents from -1 to 1 that eight bits do not tell
 LATELY = 5  # steps
 OF_LATE, IN_ALL = 4.0, 0.1  # by which powers of e a weight follows what was lost lately, and in all
-FURTHEST_HELD = 3.0  # of that power, either way
+REACH = 3.0  # of that power, either way
 
 
 def advantages(rewards: Tensor, weights: Tensor, spread: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -75,14 +75,18 @@ def lost(now: Tensor, before: Tensor) -> Tensor:
 def weight_after(weight: float, lost: Sequence[float]) -> float:
     """Return what becomes of a `weight`, given what was lost at each step so far.
 
-    Its logarithm follows what was lost lately and what was lost in all (PID Lagrangian, Stooke et al. 2020), by
-    `FURTHEST_HELD` at most, lest it takes long to come back.
+    Its logarithm follows what was lost lately and what was lost in all (PID Lagrangian, Stooke et al. 2020), within
+    `REACH` of what it was, and so does its part of what was lost in all: else it would take as long to come back.
     """
-    if not lost:
-        return weight
+    in_all = 0.0
+    for one in lost:
+        in_all = _within_reach(in_all + IN_ALL * one)
     lately = lost[-LATELY:]
-    wanted = OF_LATE * sum(lately) / len(lately) + IN_ALL * sum(lost)
-    return weight * math.exp(max(-FURTHEST_HELD, min(FURTHEST_HELD, wanted)))
+    return weight * math.exp(_within_reach(in_all + OF_LATE * sum(lately) / max(1, len(lately))))
+
+
+def _within_reach(power: float) -> float:
+    return max(-REACH, min(REACH, power))
 
 
 def plain_ratio(now: Tensor, old: Tensor) -> Tensor:

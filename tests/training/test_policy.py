@@ -229,3 +229,10 @@ def test_the_weight_of_what_is_lost_follows_it(weight: float, gone: list[float],
 @given(st.floats(1e-6, 10), st.lists(st.floats(-20, 20), max_size=400))
 def test_the_weight_of_what_is_lost_stays_within_reach(weight: float, gone: list[float]) -> None:
     assert weight * math.exp(-3) * 0.999 <= weight_after(weight, gone) <= weight * math.exp(3) * 1.001
+
+
+@pytest.mark.parametrize("gone", [1.0, -1.0])
+def test_the_weight_of_what_is_lost_comes_back_however_long_it_was(gone: float) -> None:
+    back = [-gone * 0.5] * 60  # which undo just as much as the weight has at most
+    assert weight_after(1, [gone] * 1000 + back) == pytest.approx(weight_after(1, [gone] * 40 + back))
+    assert math.log(weight_after(1, [gone] * 1000 + back)) * gone < 0
