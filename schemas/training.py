@@ -164,7 +164,7 @@ class Grpo(Learning):
 
 
 Sides = tuple[Annotated[float, Field(gt=0, le=1)], ...]
-Least = Annotated[int, Field(ge=4)]
+Least = Annotated[int, Field(ge=8)]
 
 
 class Reward(Record):
