@@ -19,7 +19,7 @@ from tasks.engines.vlm import one_by_one
 from tasks.lake import Lake
 from tasks.ledger import Row, answered, not_answered
 
-EMBED_VERSION = 1
+EMBED_VERSION = 2
 BLOCK_VERSION = 1
 EXACT_UP_TO = 4096  # photos searched exhaustively; beyond that in cells
 CELLS_SEARCHED = 16

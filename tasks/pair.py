@@ -10,7 +10,7 @@ from tasks.lake import Lake
 from tasks.ledger import Row, answered, not_answered, to_json
 from tasks.requests import Requests
 
-VERSION = 3
+VERSION = 4
 
 
 def pair(lake: Lake, settings: Settings, items: Sequence[Row]) -> Iterator[Row]:

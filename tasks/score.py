@@ -21,7 +21,7 @@ from tasks.engines.readable import readings, text_distance
 from tasks.lake import Lake
 from tasks.ledger import Row, answered, not_answered
 
-VERSION = 1
+VERSION = 2
 
 MARGIN = 4  # px about the mask: what a codec smears over its border is no fault of the alignment
 

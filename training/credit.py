@@ -52,6 +52,13 @@ def credit(grpo: Grpo, found: Sequence[Patches], mask: Tensor, height: int, widt
     return Credit(varied, cells / cells.sum(dim=(2, 3), keepdim=True).clamp(min=1e-6), shares, ~within[:, 0])
 
 
-def over(values: Tensor, cells: Tensor) -> Tensor:
-    """Return the means of values (N, h, w) over the cells of each patch (N, P, h, w): (N, P)."""
-    return (values[:, None] * cells).sum(dim=(2, 3))  # no product of matrices: under autocast that would be bfloat16
+def over(values: Tensor, cells: Tensor, of: Tensor) -> Tensor:
+    """Return the means of values (N, h, w) over the cells of each patch of their prompts (B, P, h, w): (N, P).
+
+    `of` (N,) names each sample's prompt, in rising order.
+    """
+    flat, weights = values.flatten(1), cells.flatten(2)  # (N, h w), (B, P, h w)
+    prompts, counts = torch.unique_consecutive(of, return_counts=True)
+    with torch.autocast(values.device.type, enabled=False):  # which would multiply in bfloat16
+        parts = zip(torch.split(flat, counts.tolist()), prompts.tolist(), strict=True)
+        return torch.cat([part @ weights[prompt].T for part, prompt in parts])

@@ -262,11 +262,11 @@ def _update(
     jobs = [(part, number) for part in parts for number in range(grpo.window)]
     for at, (part, number) in enumerate(jobs):
         of, number_in = part.rows // grpo.group, part.rows % grpo.group
-        learnt, cells, shares = lesson.learnt[of], lesson.cells[of], lesson.shares[of]  # (N,), (N, P, h, w), (N, P)
+        learnt, shares = lesson.learnt[of], lesson.shares[of]  # (N,), (N, P)
         taken = _sound(part.rollout.taken[number], learnt)
         with accelerator.autocast(), in_turn(learner, at + 1 == len(jobs)):
             step = step_of(learner.backbone, prompts, of, grpo, taken.x, taken.now, taken.next, taken.parting)
-            ratio = _ratio(grpo, taken, step, cells)  # (N, P)
+            ratio = _ratio(grpo, taken, step, lesson.cells, of)  # (N, P)
             frozen = part.frozen[number].where(_wide(learnt), step.mean) if part.frozen else None
             other = taken.mean if frozen is None or grpo.kl == "old" else frozen
             apart = divergence(step.mean, other, taken.std).mean(dim=(1, 2))  # everywhere, not within the mask alone
@@ -306,11 +306,11 @@ def _wide(rows: Tensor) -> Tensor:
     return rows.view(-1, 1, 1, 1)
 
 
-def _ratio(grpo: Grpo, taken: Taken, step: Step, cells: Tensor) -> Tensor:
+def _ratio(grpo: Grpo, taken: Taken, step: Step, cells: Tensor, of: Tensor) -> Tensor:
     """Return the ratio of the policy now to the one that sampled, over the cells of each patch: (N, P)."""
-    now, old = over(log_prob(grpo.sde, step, taken.reached), cells), over(taken.log_prob, cells)
+    now, old = (over(one, cells, of) for one in (log_prob(grpo.sde, step, taken.reached), taken.log_prob))
     if grpo.ratio == "guarded":
-        return guarded_ratio(now, old, over(divergence(step.mean, taken.mean, taken.std), cells), taken.std)
+        return guarded_ratio(now, old, over(divergence(step.mean, taken.mean, taken.std), cells, of), taken.std)
     return plain_ratio(now, old)
 
 

@@ -30,7 +30,7 @@ from training.decode import Damaged, Sample, decode, decode_mask, read
 from training.focus import Place
 from training.stored import Store
 
-VERSION = 2  # of the look-up: another one looks anew
+VERSION = 3  # of the look-up: another one looks anew
 TURN = 6  # numbers of a turn
 CHUNK = 8  # samples that a process is asked for at once
 UNKNOWN = Place(0.0, 0.0, 1.0, 1.0, found=False)

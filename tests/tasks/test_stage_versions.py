@@ -16,13 +16,14 @@ from tasks import block, dedup, edit, ingest, instruct, judge, pair, restore, sc
 ROOT = Path(__file__).parents[2]
 RECORDED = Path(__file__).with_name("stage_versions.json")
 
-SIGHT = ["engines/correspond.py", "engines/efficientnet.py", "engines/embed.py", "engines/foreground.py"]
+LOOK = ["engines/efficientnet.py", "engines/embed.py", "engines/foreground.py", "engines/pointwise.py"]
+SIGHT = ["engines/correspond.py", *LOOK]
 ASKING = ["engines/vllm.py", "engines/chat.py"]  # prompts and records are part of the fingerprint themselves
 WRITER = ["engines/classical.py", "engines/words.py", *ASKING]
 
 STAGES: dict[str, tuple[int, list[str]]] = {
     "ingest": (ingest.VERSION, ["ingest.py", "decoding.py", "photos.py", "engines/phash.py"]),
-    "embed": (block.EMBED_VERSION, ["engines/efficientnet.py", "engines/embed.py", "engines/foreground.py"]),
+    "embed": (block.EMBED_VERSION, LOOK),
     "resemble": (dedup.RESEMBLE_VERSION, ["dedup.py", "block.py", "engines/hamming.py"]),
     "dedup": (dedup.DEDUP_VERSION, ["dedup.py", "engines/overlay.py", "engines/phash.py"]),
     "block": (block.BLOCK_VERSION, ["block.py"]),

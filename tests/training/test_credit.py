@@ -44,7 +44,7 @@ def test_patches_share_out_one_and_their_cells_too(
     assert found.cells.sum(dim=(2, 3))[real] == pytest.approx(torch.ones(int(real.sum())), abs=1e-5)
     assert (found.cells.sum(dim=(2, 3))[~real] == 0).all()  # a prompt of fewer patches
     assert (found.cells * ~found.varied == 0).all()
-    assert over(torch.full((2, side, side), 3.0), found.cells)[real] == pytest.approx(3.0, abs=1e-4)
+    assert over(torch.full((2, side, side), 3.0), found.cells, torch.arange(2))[real] == pytest.approx(3.0, abs=1e-4)
     masked = torch.nn.functional.adaptive_max_pool2d(mask.float(), side) > 0
     assert torch.equal(found.outside, ~masked[:, 0])
     if where == "mask":
@@ -55,7 +55,16 @@ def test_a_sample_as_a_whole_answers_with_all_its_cells() -> None:
     found = given_to(masks(8, 8, 20, 20), 64, "sample", "all")
     assert found.cells.shape == (2, 1, 64, 64)
     values = torch.randn(2, 64, 64, generator=torch.Generator().manual_seed(0))
-    assert torch.allclose(over(values, found.cells)[:, 0], values.mean(dim=(1, 2)), atol=1e-6)
+    assert torch.allclose(over(values, found.cells, torch.arange(2))[:, 0], values.mean(dim=(1, 2)), atol=1e-6)
+
+
+def test_samples_are_averaged_over_the_cells_of_their_own_prompts() -> None:
+    found = given_to(masks(8, 8, 20, 20), 64, "patch", "all")
+    of = torch.tensor([0, 0, 1, 1, 1])
+    values = torch.randn(5, 64, 64, generator=torch.Generator().manual_seed(0))
+    wanted = torch.einsum("nhw,nphw->np", values.double(), found.cells[of].double())
+    assert torch.allclose(over(values, found.cells, of).double(), wanted, atol=1e-6)
+    assert torch.allclose(over(values[3:], found.cells, of[3:]).double(), wanted[3:], atol=1e-6)  # a part of a batch
 
 
 def test_a_patch_answers_with_its_own_cells_alone() -> None:
@@ -72,7 +81,7 @@ def test_a_patchs_log_prob_is_the_mean_of_log_densities_over_its_own_cells() -> 
     found, boxes = given_to(mask, 64, "patch", "all"), patches_of(mask, REWARD)[0].boxes.tolist()
     mean, reached = (torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(seed)) for seed in (0, 1))
     with torch.autocast("cpu", torch.bfloat16):
-        told = over(log_prob("flow", Step(mean, 0.3), reached), found.cells)
+        told = over(log_prob("flow", Step(mean, 0.3), reached), found.cells, torch.arange(2))
     assert told.dtype == torch.float32  # a ratio is clipped at 1e-4
     densities = Normal(mean.double(), 0.3).log_prob(reached.double())  # type: ignore[no-untyped-call]  # torch's own
     for number, (left, top, right, bottom) in enumerate(boxes):
