@@ -20,7 +20,7 @@ from training.dataset import Batch, Split, open_split
 from training.likeness import open_likeness
 from training.places import look_up
 from training.rewards import score
-from training.validate import Score, refined, validate
+from training.validate import Draft, Score, refined, validate
 
 SFT: dict[str, tuple[str, ...]] = {"SFT, the mask weighs as much as the rest": ("sft.mask=true",)}
 GRPO: dict[str, tuple[str, ...]] = {
@@ -31,8 +31,9 @@ GRPO: dict[str, tuple[str, ...]] = {
     "GRPO, likeness alone": ("reward.weights=[1,0]",),
     "GRPO, pixels alone": ("reward.weights=[0,1]",),
     "GRPO, window at the beginning": ("grpo.within=[0,1]",),
-    "GRPO, nothing held outside": ("grpo.hold=0",),
-    "GRPO, nothing held, KL to SFT": ("grpo.hold=0", "grpo.beta=0.01"),
+    # the guard of the surroundings stops these two, which is what it is for; here it is to be seen what comes of it
+    "GRPO, nothing held outside": ("grpo.hold=0", "guards.outside=100"),
+    "GRPO, nothing held, KL to SFT": ("grpo.hold=0", "grpo.beta=0.01", "guards.outside=100"),
 }
 
 Gains = Mapping[str, Mapping[str, Estimate]]
@@ -61,7 +62,7 @@ def ablate(folder: Path, seed: int, at_once: int, sft: Sequence[str], grpo: Sequ
     products, settings = products_of(lake), load_training([*sft, *grpo], "tiny")
     split = look_up(open_split(str(lake), "demo", HELD_OUT), runs / "places", 1)
     judge = partial(score, open_likeness(settings.reward), settings.reward)
-    measured = partial(_measured, split, settings, judge, products)
+    measured = partial(_measured, split, settings, judge, products, {})
     before = by_product(measured(start.folder), products)
     lines = {"GRPO": measured(sharpened.folder)}
     lines |= {name: measured(_newest(run)) for name, run in folders.items()}
@@ -85,8 +86,8 @@ def ablate(folder: Path, seed: int, at_once: int, sft: Sequence[str], grpo: Sequ
 
 
 def _measured(
-    split: Split, settings: Training, judge: Score, products: Mapping[str, str], checkpoint: Path,
-    exchanged: bool = False,
+    split: Split, settings: Training, judge: Score, products: Mapping[str, str], drafts: dict[str, Draft],
+    checkpoint: Path, exchanged: bool = False,
 ) -> list[Line]:  # fmt: skip
     """Return what a refiner makes of each held-out sample; `exchanged`: shown the reference of another product."""
     backbone, own = load_weights(checkpoint)
@@ -94,7 +95,7 @@ def _measured(
     def refine(batch: Batch) -> Tensor:
         return refined(backbone, own, _exchanged(batch, products) if exchanged else batch)
 
-    return [{"key": one.key, **one.figures} for one in validate(refine, settings, split, judge).samples]
+    return [{"key": one.key, **one.figures} for one in validate(refine, settings, split, judge, drafts).samples]
 
 
 def _exchanged(batch: Batch, products: Mapping[str, str]) -> Batch:

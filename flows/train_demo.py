@@ -121,4 +121,6 @@ def run_training(
     )  # fmt: skip
     if done.returncode:
         *_, said = [f"it ended with exit code {done.returncode}", *done.stderr.strip().splitlines()]
+        # a command's line names it and the run, as here
+        said = said.removeprefix("omnirefiner: ").removeprefix(f"run {run}: ")
         raise TrainingError(f"run {run}: {said}")

@@ -55,7 +55,7 @@ def credit(grpo: Grpo, found: Sequence[Patches], mask: Tensor, height: int, widt
 def over(values: Tensor, cells: Tensor, of: Tensor) -> Tensor:
     """Return the means of values (N, h, w) over the cells of each patch of their prompts (B, P, h, w): (N, P).
 
-    `of` (N,) names each sample's prompt, in rising order.
+    `of` (N,) names each sample's prompt; those of one prompt lie together.
     """
     flat, weights = values.flatten(1), cells.flatten(2)  # (N, h w), (B, P, h w)
     prompts, counts = torch.unique_consecutive(of, return_counts=True)

@@ -308,10 +308,10 @@ def _wide(rows: Tensor) -> Tensor:
 
 def _ratio(grpo: Grpo, taken: Taken, step: Step, cells: Tensor, of: Tensor) -> Tensor:
     """Return the ratio of the policy now to the one that sampled, over the cells of each patch: (N, P)."""
-    now, old = (over(one, cells, of) for one in (log_prob(grpo.sde, step, taken.reached), taken.log_prob))
+    rise = over(log_prob(grpo.sde, step, taken.reached) - taken.log_prob, cells, of)
     if grpo.ratio == "guarded":
-        return guarded_ratio(now, old, over(divergence(step.mean, taken.mean, taken.std), cells, of), taken.std)
-    return plain_ratio(now, old)
+        return guarded_ratio(rise, over(divergence(step.mean, taken.mean, taken.std), cells, of), taken.std)
+    return plain_ratio(rise)
 
 
 def _told(learner: Learner, likeness: Likeness, rewards: Tensor) -> Figures:

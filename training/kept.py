@@ -139,8 +139,8 @@ def restore(found: Kept, transformer: nn.Module, optimizer: torch.optim.Optimize
     for name, weight in transformer.named_parameters():
         known = {key.removeprefix(f"{name}:"): value for key, value in moments.items() if key.startswith(f"{name}:")}
         if known:
-            optimizer.state[weight] = {
-                key: value if key == "step" else part(value, weight) for key, value in known.items()
+            optimizer.state[weight] = {  # a fused optimizer counts its steps where the weight is
+                key: value.to(weight.device) if key == "step" else part(value, weight) for key, value in known.items()
             }
 
 

@@ -89,15 +89,15 @@ def _within_reach(power: float) -> float:
     return max(-REACH, min(REACH, power))
 
 
-def plain_ratio(now: Tensor, old: Tensor) -> Tensor:
-    """Return how much likelier the policy now is to do what the old one did, by their log-probs, in their shape."""
-    return torch.exp(now - old)
+def plain_ratio(rise: Tensor) -> Tensor:
+    """Return how much likelier the policy now is to do what the old one did, by the rise of its log-prob."""
+    return torch.exp(rise)
 
 
-def guarded_ratio(now: Tensor, old: Tensor, apart: Tensor, std: float) -> Tensor:
+def guarded_ratio(rise: Tensor, apart: Tensor, std: float) -> Tensor:
     """Return GRPO-Guard's ratio (Wang et al. 2025): rid of its bias below 1, and of its dependence on the level.
 
-    rho = exp((log-prob - old + b) std), b how far `apart` from the old policy it is, by divergence. Its loss is divided
-    by -dt besides (`losses`).
+    rho = exp((rise of the log-prob + b) std), b how far `apart` from the old policy it is, by divergence. Its loss is
+    divided by -dt besides (`losses`).
     """
-    return torch.exp((now - old + apart) * std)
+    return torch.exp((rise + apart) * std)

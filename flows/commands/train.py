@@ -60,7 +60,7 @@ def grpo(
 ) -> None:
     """Sharpen a fine-tuned refiner by GRPO: it is paid for likeness to the truth, and for equal pixels.
 
-    Example: `omnirefiner train grpo --version v1 --from runs/v1-tiny/checkpoints/000600 --set grpo.steps=200`; DreamSim
+    Example: `omnirefiner train grpo --version v1 --from runs/v1-tiny/checkpoints/000450 --set grpo.steps=200`; DreamSim
     wants its weights: `--set reward.dreamsim=FOLDER`.
     """
     from flows.train import train_grpo

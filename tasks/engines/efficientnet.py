@@ -69,8 +69,9 @@ def describe(pictures: "Tensor") -> "Tensor":
     from torch.nn.functional import normalize
 
     mean, std = (torch.from_numpy(one).to(pictures.device).view(3, 1, 1) for one in (MEAN, STD))
+    network = _network(str(pictures.device))
     with torch.inference_mode():
-        maps = _maps(_network(str(pictures.device)), (pictures - mean) / std)
+        maps = _maps(network, (pictures - mean) / std)
         described: Tensor = torch.cat([normalize(one.mean(dim=(2, 3)), dim=1) for one in maps], dim=1)
         return described.div(len(maps) ** 0.5)
 

@@ -63,5 +63,5 @@ def test_each_ablation_changes_every_setting_that_it_names(changed: tuple[str, .
 def test_what_fails_is_told_with_its_run_and_its_reason(folder: Path) -> None:
     with pytest.raises(TrainingError, match="it has no refiners of seed 5; `omnirefiner train demo"):
         ablate(folder, 5, 1, (), ())
-    with pytest.raises(TrainingError, match=r"run .*(sft|blind)-0: .*begin another run with a lower rate"):
+    with pytest.raises(TrainingError, match=r"^run \S*(sft|blind)-0: at step .*begin another run with a lower rate"):
         train_and_compare(folder / "lake", "demo", folder / "wild", 1, 1, (*SHORT, "sft.rate=1e30"), SHARP)
