@@ -50,7 +50,7 @@ def curate(lake: str = "lake", asked: str | None = None, assignments: Sequence[s
     with hold(the_lake, settings.run.wait_for_lake):
         fingerprints = json.loads(run["fingerprints"]) | context.fingerprints
         with catalog.plan(the_lake, fingerprints, settings) as plan, task_runner(settings) as runner:
-            catalog.keep(plan, ["quadruplets", "reviewed"])  # every rule is asked of them
+            catalog.lay_curation(plan)  # every rule is asked of it
             if read is not None:
                 filters.check(plan, read, f"filters {asked}")
             start = time.perf_counter()

@@ -12,12 +12,15 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import faiss  # noqa: F401
+import prefect.server.api.server  # noqa: F401
 import torch  # noqa: F401
 
 import flows.build
 import flows.compact
 import flows.publish
 import flows.verify  # noqa: F401
+import tasks.engines.hamming  # noqa: F401
 from benchmark.speed.stand_ins import stand_in
 from flows import cli
 from schemas.ledger import STAGES

@@ -34,6 +34,7 @@ def take_in(lake: Lake, run_id: str, sources: list[Row], gone: tuple[Row, ...] =
 
 def ask(lake: Lake, sql: str, now: Mapping[str, str] = NOW) -> list[Row]:
     with plan(lake, now, Settings(pair=Pair(min_same_product=0.5, min_style=0.1, min_viewpoint=0.1))) as connection:
+        catalog.lay_curation(connection)
         connection.execute(QUESTIONS)
         return catalog.ask(connection, sql)
 
