@@ -5,7 +5,7 @@ scale of the thing shown. Nothing is mirrored: instructions say left and right, 
 """
 
 from dataclasses import dataclass
-from math import sqrt
+from math import ceil, sqrt
 
 import cv2
 import numpy as np
@@ -160,9 +160,25 @@ def turned(picture: Pixels, place: Place, box: Box, draft: tuple[int, int], size
     there = np.linalg.inv(half) @ back @ turn @ relative @ step @ half
     reduction = float(np.sqrt(abs(np.linalg.det(there[:2, :2]))))
     if reduction > 1:  # else fine detail would alias
-        picture = np.asarray(cv2.GaussianBlur(picture, (0, 0), 0.5 * np.sqrt(reduction**2 - 1)), np.uint8)
+        sigma = 0.5 * np.sqrt(reduction**2 - 1)
+        seen = _seen(there, size, (width, height), ceil(4 * sigma) + 2)  # as far as blur and interpolation reach
+        picture = np.asarray(cv2.GaussianBlur(_part(picture, seen), (0, 0), sigma), np.uint8)
+        there[:2, 2] -= seen.left, seen.top
     flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
     return np.asarray(cv2.warpAffine(picture, there[:2], size, flags=flags, borderMode=cv2.BORDER_REPLICATE), np.uint8)
+
+
+def _seen(there: NDArray[np.float64], size: tuple[int, int], picture: tuple[int, int], reach: int) -> Box:
+    """Return the box of a picture (width, height) that a result of `size` is made of, taken to its px by `there` (3, 3).
+
+    `reach` is how many pixels about a place count for it.
+    """
+    corners = there @ [[0, size[0], 0, size[0]], [0, 0, size[1], size[1]], [1, 1, 1, 1]]  # (3, 4)
+    ends = np.array([corners[:2].min(axis=1), corners[:2].max(axis=1)])  # (2, 2)
+    first, last = np.clip(ends, 0, np.array(picture) - 1)  # beyond its edges the picture goes on as it ends
+    left, top = np.maximum(np.floor(first).astype(int) - reach, 0)
+    right, bottom = np.minimum(np.ceil(last).astype(int) + reach + 1, picture)
+    return Box(int(left), int(top), int(right - left), int(bottom - top))
 
 
 def cut_mask(mask: Mask, box: Box, size: tuple[int, int]) -> Mask:

@@ -123,6 +123,18 @@ def test_a_reference_that_is_the_draft_is_turned_into_the_drafts_own_crop() -> N
     assert np.abs(found.astype(int) - cut(picture, crop, (96, 72))).mean() < 2
 
 
+@given(left=st.integers(0, 140), top=st.integers(0, 105), angle=st.floats(0, 6.3))
+@example(left=0, top=0, angle=0)  # beyond the picture altogether
+def test_what_a_crop_sees_of_a_turned_reference_does_not_depend_on_the_crop(left: int, top: int, angle: float) -> None:
+    picture = stream(0, "noise").integers(0, 256, (120, 160, 3), np.uint8)
+    cos, sin = np.cos(angle), np.sin(angle)
+    place = Place(0, 0, 1, 1, True, (cos, -sin, (1 - cos + sin) / 2, sin, cos, (1 - cos - sin) / 2))
+    everything = turned(picture, place, Box(-320, -240, 800, 600), (160, 120), (200, 150))
+    part = turned(picture, place, Box(-320 + 4 * left, -240 + 4 * top, 240, 180), (160, 120), (60, 45))
+    apart = np.abs(everything[top : top + 45, left : left + 60].astype(int) - part)
+    assert apart.max() <= 2  # OpenCV rounds places to 1/32 px
+
+
 def test_a_turned_and_larger_reference_is_brought_back() -> None:
     picture, crop = scene(), Box(40, 30, 64, 48)
     # px of the reference = a map of px of the draft
