@@ -169,7 +169,7 @@ def turned(picture: Pixels, place: Place, box: Box, draft: tuple[int, int], size
 
 
 def _seen(there: NDArray[np.float64], size: tuple[int, int], picture: tuple[int, int], reach: int) -> Box:
-    """Return the box of a picture (width, height) that a result of `size` is made of; `there` (3, 3) takes px to its px.
+    """Return the box of a picture (width, height) that a result of `size` is made of; `there` (3, 3) takes px to px.
 
     `reach` is how many pixels about a place count for it.
     """
