@@ -1,7 +1,7 @@
 """What does each part of the training do? `tiny` without it, or with another, beside `tiny` as it is."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from benchmark.compare import Estimate
 from benchmark.refiners import Line, by_product, interval
-from flows.train_demo import HELD_OUT, products_of, run_all, run_training
+from flows.train_demo import HELD_OUT, Run, products_of, run_all
 from schemas.errors import TrainingError
 from schemas.training import Training, load_training
 from tasks.engines.load import one_thread_each
@@ -52,13 +52,9 @@ def ablate(folder: Path, seed: int, at_once: int, sft: Sequence[str], grpo: Sequ
     if start is None or sharpened is None:
         raise TrainingError(f"{runs}: it has no refiners of seed {seed}; `omnirefiner train demo --out {folder}` first")
     folders = {name: runs / f"ablation-{_slug(name)}-{seed}" for name in (*SFT, *GRPO)}
-    of_sft, of_grpo = ["sft", "--backbone", "tiny"], ["grpo", "--from", str(start.folder)]
-    chains: list[Callable[[], None]] = [
-        partial(run_training, what, lake, "demo", folders[name], seed, (*given, *changed))
-        for what, given, parts in ((of_sft, sft, SFT), (of_grpo, grpo, GRPO))
-        for name, changed in parts.items()
-    ]
-    run_all(chains, at_once)
+    trainings = [Run(folders[name], seed, (*sft, *changed)) for name, changed in SFT.items()]
+    trainings += [Run(folders[name], seed, (*grpo, *changed), runs / f"sft-{seed}") for name, changed in GRPO.items()]
+    run_all(lake, "demo", trainings, at_once)
     products, settings = products_of(lake), load_training([*sft, *grpo], "tiny")
     split = look_up(open_split(str(lake), "demo", HELD_OUT), runs / "places", 1)
     judge = partial(score, open_likeness(settings.reward), settings.reward)

@@ -3,8 +3,9 @@
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,16 @@ BLIND = ("blind=true", "data.reference=whole")
 BY = "OMP_NUM_THREADS"  # processes that share a machine
 
 
+@dataclass(frozen=True)
+class Run:
+    """A training of `tiny`, in a folder: SFT, or GRPO of what the run `start` has learnt; settings as `key=value`."""
+
+    folder: Path
+    seed: int
+    assignments: Sequence[str]
+    start: Path | None = None
+
+
 def built(rendered: bool) -> list[str]:
     """Return the settings of the lake: a third of its products to be tried on, edits that show at `tiny`'s size."""
     per_pair = 2 if rendered else 8  # edits: given photos may be of few products
@@ -53,13 +64,15 @@ def train_and_compare(
         for group in (HELD_OUT,) if settings.data.reference == "whole" else ("train", HELD_OUT):
             split = open_split(str(lake), version, group)
             look_up(split, runs / "places", at_once, bar(f"places {group}", split.samples))
-    chains: list[Callable[[], None]] = []
-    for seed in range(seeds):
-        chains += [
-            partial(_refiner, lake, version, runs, seed, sft, grpo),
-            partial(_sft, lake, version, runs / f"blind-{seed}", seed, (*sft, *BLIND)),
-        ]
-    run_all(chains, at_once)
+    seeing = [Run(runs / f"sft-{seed}", seed, sft) for seed in range(seeds)]
+    blind = [Run(runs / f"blind-{seed}", seed, (*sft, *BLIND)) for seed in range(seeds)]
+    sharpened = [Run(runs / f"grpo-{run.seed}", run.seed, grpo, run.folder) for run in seeing]
+    # GRPO stands behind the next seed's SFT, when its own is over: no worker waits for it, or is long alone at the end
+    trainings = [seeing[0], blind[0]]
+    for three in zip(seeing[1:], sharpened, blind[1:], strict=False):
+        trainings += three
+    trainings.append(sharpened[-1])
+    run_all(lake, version, trainings, at_once)
     lines: dict[str, list[Mapping[str, Any]]] = {
         "paste": _pasted(lake, version, runs, settings),
         "blind": [line for seed in range(seeds) for line in read_run(runs / f"blind-{seed}")],
@@ -78,16 +91,45 @@ def products_of(lake: Path) -> dict[str, str]:
     return {row["quadruplet_id"]: row["product"] for row in found}
 
 
-def run_all(chains: Sequence[Callable[[], None]], at_once: int) -> None:
-    """Run so many at once, all of them, and tell how far they are. Raises what the first that fails raises."""
+def run_all(lake: Path, version: str, trainings: Sequence[Run], at_once: int) -> None:
+    """Run so many at once, in order, and tell how far they are. Raises what the first that fails raises.
+
+    One that starts from another of them stands behind it, and waits for it.
+    """
+    begun: dict[Path, Future[None]] = {}
     with bars() as bar, ThreadPoolExecutor(at_once) as pool:
-        advance = bar("trainings", len(chains))
+        advance = bar("trainings", len(trainings))
         try:
-            for done in as_completed([pool.submit(chain) for chain in chains]):
+            for run in trainings:
+                before = begun.get(run.start) if run.start else None
+                begun[run.folder] = pool.submit(_trained, lake, version, run, before)
+            for done in as_completed(begun.values()):
                 done.result()
                 advance(1)
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+def _trained(lake: Path, version: str, run: Run, before: Future[None] | None) -> None:
+    """Run `omnirefiner train` in a process of one thread. Raises TrainingError with its last line."""
+    if before is not None:
+        before.result()
+    what = ["sft", "--backbone", "tiny"]
+    if run.start is not None:
+        found = kept.newest(run.start)
+        assert found is not None  # a run that has ended has one
+        what = ["grpo", "--from", str(found.folder)]
+    settings = [part for one in (f"seed={run.seed}", *run.assignments) for part in ("--set", one)]
+    command = ["train", *what, "--version", version, "--lake", str(lake), "--out", str(run.folder)]
+    done = subprocess.run(
+        [sys.executable, "-m", "flows.cli", *command, "--held-out", HELD_OUT, *settings], check=False,
+        capture_output=True, text=True, env={**os.environ, BY: "1"},
+    )  # fmt: skip
+    if done.returncode:
+        *_, said = [f"it ended with exit code {done.returncode}", *done.stderr.strip().splitlines()]
+        # a command's line names it and the run, as here
+        said = said.removeprefix("omnirefiner: ").removeprefix(f"run {run.folder}: ")
+        raise TrainingError(f"run {run.folder}: {said}")
 
 
 def _pasted(lake: Path, version: str, runs: Path, settings: Training) -> list[Mapping[str, Any]]:
@@ -96,31 +138,3 @@ def _pasted(lake: Path, version: str, runs: Path, settings: Training) -> list[Ma
     split = look_up(open_split(str(lake), version, HELD_OUT), runs / "places", 1)
     judge = partial(score, open_likeness(settings.reward), settings.reward)
     return [{"key": one.key, **one.figures} for one in validate(pasted, aligned, split, judge).samples]
-
-
-def _refiner(lake: Path, version: str, runs: Path, seed: int, sft: Sequence[str], grpo: Sequence[str]) -> None:
-    _sft(lake, version, runs / f"sft-{seed}", seed, sft)
-    found = kept.newest(runs / f"sft-{seed}")
-    assert found is not None  # a run that has ended has one
-    run_training(["grpo", "--from", str(found.folder)], lake, version, runs / f"grpo-{seed}", seed, grpo)
-
-
-def _sft(lake: Path, version: str, run: Path, seed: int, assignments: Sequence[str]) -> None:
-    run_training(["sft", "--backbone", "tiny"], lake, version, run, seed, assignments)
-
-
-def run_training(
-    what: Sequence[str], lake: Path, version: str, run: Path, seed: int, assignments: Sequence[str]
-) -> None:
-    """Run `omnirefiner train WHAT` in a process of one thread. Raises TrainingError with its last line."""
-    settings = [part for one in (f"seed={seed}", *assignments) for part in ("--set", one)]
-    command = ["train", *what, "--version", version, "--lake", str(lake), "--out", str(run), "--held-out", HELD_OUT]
-    done = subprocess.run(
-        [sys.executable, "-m", "flows.cli", *command, *settings], check=False, capture_output=True, text=True,
-        env={**os.environ, BY: "1"},
-    )  # fmt: skip
-    if done.returncode:
-        *_, said = [f"it ended with exit code {done.returncode}", *done.stderr.strip().splitlines()]
-        # a command's line names it and the run, as here
-        said = said.removeprefix("omnirefiner: ").removeprefix(f"run {run}: ")
-        raise TrainingError(f"run {run}: {said}")

@@ -1,14 +1,18 @@
-"""One small lake, built once by the real flow on rendered photos; tests that change it take a copy."""
+"""One small lake, built once by the real flow on rendered photos; tests that change it take a copy.
+
+What takes long to make is made once for all processes that tests run in.
+"""
 
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import hypothesis
 import pytest
+from filelock import FileLock
 
 # Prefect reads its home when it is imported: the tests have one of their own, and leave the user's alone
 os.environ["PREFECT_HOME"] = tempfile.mkdtemp(prefix="omnirefiner-prefect-")
@@ -39,12 +43,37 @@ class Built:
     summary: Summary
 
 
+MadeOnce = Callable[[str, Callable[[Path], object]], Path]
+
+
 @pytest.fixture(scope="session")
-def rendered(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> MadeOnce:
+    """Return a folder of a name, which the first process that asks for it has filled by the function that it gives."""
+    own = tmp_path_factory.getbasetemp()
+    common = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "common"
+    common.mkdir(exist_ok=True)
+
+    def made(name: str, fill: Callable[[Path], object]) -> Path:
+        folder, done = common / name, common / f"{name}.done"
+        with FileLock(common / f"{name}.lock"):
+            if not done.exists():
+                shutil.rmtree(folder, ignore_errors=True)  # another process failed to fill it
+                folder.mkdir()
+                fill(folder)
+                done.touch()
+        return folder
+
+    return made
+
+
+@pytest.fixture(scope="session")
+def rendered(made_once: MadeOnce) -> Path:
     """Rendered photos: six products, one of each type, three views."""
-    photos = tmp_path_factory.mktemp("rendered") / "photos"
-    render_set(photos, products=6, views=3, seed=0, size=320)
-    return photos
+
+    def fill(folder: Path) -> None:
+        render_set(folder / "photos", products=6, views=3, seed=0, size=320)
+
+    return made_once("rendered", fill) / "photos"
 
 
 @pytest.fixture(scope="session")
@@ -59,20 +88,27 @@ def prefect() -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def built(rendered: Path, prefect: str, tmp_path_factory: pytest.TempPathFactory) -> Built:
+def built(rendered: Path, prefect: str, made_once: MadeOnce) -> Built:
     """A lake built from the rendered photos and published as v1. Not to be changed: see `copied`."""
-    root = tmp_path_factory.mktemp("built") / "lake"
-    summary = build(str(rendered), str(root), assignments=SMALL, version="v1")
-    return Built(rendered, open_lake(root), summary)
+
+    def fill(folder: Path) -> None:
+        summary = build(str(rendered), str(folder / "lake"), assignments=SMALL, version="v1")
+        (folder / "summary.json").write_text(summary.model_dump_json())
+
+    folder = made_once("built", fill)
+    summary = Summary.model_validate_json((folder / "summary.json").read_text())
+    return Built(rendered, open_lake(folder / "lake"), summary)
 
 
 @pytest.fixture(scope="session")
-def scored(built: Built, tmp_path_factory: pytest.TempPathFactory) -> Built:
+def scored(built: Built, made_once: MadeOnce) -> Built:
     """The same, copied and scored, with no filter set in force. Not to be changed."""
-    root = tmp_path_factory.mktemp("scored") / "lake"
-    shutil.copytree(built.lake.root, root)
-    curate(str(root))
-    return Built(built.photos, open_lake(root), built.summary)
+
+    def fill(folder: Path) -> None:
+        shutil.copytree(built.lake.root, folder / "lake")
+        curate(str(folder / "lake"))
+
+    return Built(built.photos, open_lake(made_once("scored", fill) / "lake"), built.summary)
 
 
 @pytest.fixture

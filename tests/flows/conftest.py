@@ -7,19 +7,22 @@ import pytest
 
 from schemas.ids import stream
 from tasks.codecs import encode_jpeg
+from tests.conftest import MadeOnce
 from tests.flows.commands import Runner
 
 
 @pytest.fixture(scope="session")
-def noise(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def noise(made_once: MadeOnce) -> Path:
     """Two products of three photos: noise, which is as good as any to stand-in engines."""
-    folder = tmp_path_factory.mktemp("noise")
+    return made_once("noise", draw_noise)
+
+
+def draw_noise(folder: Path) -> None:
     for product in ("cup", "mug"):
         (folder / product).mkdir()
         for number in range(3):
             pixels = stream(0, product, number).integers(0, 256, (96, 96, 3)).astype("uint8")
             (folder / product / f"{number}.jpg").write_bytes(encode_jpeg(pixels, 95))
-    return folder
 
 
 @pytest.fixture(scope="session")
@@ -30,7 +33,8 @@ def runner(prefect: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[R
 
 
 @pytest.fixture(scope="session")
-def uninterrupted(noise: Path, runner: Runner, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    lake = tmp_path_factory.mktemp("uninterrupted") / "lake"
-    assert runner.build_and_publish(noise, lake) == 0
-    return lake
+def uninterrupted(noise: Path, runner: Runner, made_once: MadeOnce) -> Path:
+    def fill(folder: Path) -> None:
+        assert runner.build_and_publish(noise, folder / "lake") == 0
+
+    return made_once("uninterrupted", fill) / "lake"
