@@ -92,25 +92,30 @@ def products_of(lake: Path) -> dict[str, str]:
 
 
 def run_all(lake: Path, version: str, trainings: Sequence[Run], at_once: int) -> None:
-    """Run so many at once, in order, and tell how far they are. Raises what the first that fails raises.
+    """Run so many at once, in order, and tell how far they are; one that starts from another stands behind it.
 
-    One that starts from another of them stands behind it, and waits for it.
+    Raises what the first that fails raises, and ends the others.
     """
     begun: dict[Path, Future[None]] = {}
+    processes: set[subprocess.Popen[str]] = set()
     with bars() as bar, ThreadPoolExecutor(at_once) as pool:
         advance = bar("trainings", len(trainings))
         try:
             for run in trainings:
                 before = begun.get(run.start) if run.start else None
-                begun[run.folder] = pool.submit(_trained, lake, version, run, before)
+                begun[run.folder] = pool.submit(_trained, lake, version, run, before, processes)
             for done in as_completed(begun.values()):
                 done.result()
                 advance(1)
         finally:
-            pool.shutdown(cancel_futures=True)
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in list(processes):
+                process.terminate()
 
 
-def _trained(lake: Path, version: str, run: Run, before: Future[None] | None) -> None:
+def _trained(
+    lake: Path, version: str, run: Run, before: Future[None] | None, processes: set[subprocess.Popen[str]]
+) -> None:
     """Run `omnirefiner train` in a process of one thread. Raises TrainingError with its last line."""
     if before is not None:
         before.result()
@@ -121,12 +126,15 @@ def _trained(lake: Path, version: str, run: Run, before: Future[None] | None) ->
         what = ["grpo", "--from", str(found.folder)]
     settings = [part for one in (f"seed={run.seed}", *run.assignments) for part in ("--set", one)]
     command = ["train", *what, "--version", version, "--lake", str(lake), "--out", str(run.folder)]
-    done = subprocess.run(
-        [sys.executable, "-m", "flows.cli", *command, "--held-out", HELD_OUT, *settings], check=False,
-        capture_output=True, text=True, env={**os.environ, BY: "1"},
-    )  # fmt: skip
-    if done.returncode:
-        *_, said = [f"it ended with exit code {done.returncode}", *done.stderr.strip().splitlines()]
+    with subprocess.Popen(
+        [sys.executable, "-m", "flows.cli", *command, "--held-out", HELD_OUT, *settings], env={**os.environ, BY: "1"},
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        processes.add(process)
+        _, told = process.communicate()
+        processes.discard(process)
+    if process.returncode:
+        *_, said = [f"it ended with exit code {process.returncode}", *told.strip().splitlines()]
         # a command's line names it and the run, as here
         said = said.removeprefix("omnirefiner: ").removeprefix(f"run {run.folder}: ")
         raise TrainingError(f"run {run.folder}: {said}")

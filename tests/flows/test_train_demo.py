@@ -7,11 +7,12 @@ import pytest
 
 from flows.ablations import GRPO, SFT, ablate
 from flows.build import build
+from flows.train_demo import Run, run_all, train_and_compare
 from flows.train_demo import built as settings_of
-from flows.train_demo import train_and_compare
 from schemas.errors import TrainingError
 from schemas.training import load_training
 from tests.conftest import SMALL
+from training.kept import newest
 
 SHORT = (
     "data.size=64", "data.batch=4", "data.workers=0", "data.reference=whole", "tiny.width=32", "tiny.depth=1",
@@ -65,3 +66,12 @@ def test_what_fails_is_told_with_its_run_and_its_reason(folder: Path) -> None:
         ablate(folder, 5, 1, (), ())
     with pytest.raises(TrainingError, match=r"^run \S*(sft|blind)-0: at step .*begin another run with a lower rate"):
         train_and_compare(folder / "lake", "demo", folder / "wild", 1, 1, (*SHORT, "sft.rate=1e30"), SHARP)
+
+
+def test_one_that_fails_ends_the_others(folder: Path) -> None:
+    wild = Run(folder / "ended" / "wild", 0, (*SHORT, "sft.rate=1e30"))
+    patient = Run(folder / "ended" / "patient", 0, (*SHORT, "sft.steps=3000"))
+    with pytest.raises(TrainingError, match=r"^run \S*wild: "):
+        run_all(folder / "lake", "demo", [patient, wild], 2)
+    found = newest(patient.folder)
+    assert found is None or found.step < 3000
