@@ -50,7 +50,8 @@ def curate(lake: str = "lake", asked: str | None = None, assignments: Sequence[s
     with hold(the_lake, settings.run.wait_for_lake):
         fingerprints = json.loads(run["fingerprints"]) | context.fingerprints
         with catalog.plan(the_lake, fingerprints, settings) as plan, task_runner(settings) as runner:
-            catalog.lay_curation(plan)  # every rule is asked of it
+            catalog.lay_curation(plan, the_lake)
+            catalog.keep(plan, ["reviewed"])  # every rule is asked of it
             if read is not None:
                 filters.check(plan, read, f"filters {asked}")
             start = time.perf_counter()

@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -56,7 +56,7 @@ def train_and_compare(
     """Train by SFT, blind and not, then by GRPO, for each seed; return how they compare, and write it into `runs`.
 
     `sft` and `grpo` are settings, as `key=value`. Each run is a process of one thread, `at_once` of them at a time; one
-    that was begun before goes on. Raises TrainingError where one fails.
+    that was begun before goes on. Raises TrainingError where one fails, and ends the others.
     """
     one_thread_each()
     settings = load_training([*sft, *grpo], "tiny")  # wrong ones are told before any work
@@ -67,7 +67,7 @@ def train_and_compare(
     seeing = [Run(runs / f"sft-{seed}", seed, sft) for seed in range(seeds)]
     blind = [Run(runs / f"blind-{seed}", seed, (*sft, *BLIND)) for seed in range(seeds)]
     sharpened = [Run(runs / f"grpo-{run.seed}", run.seed, grpo, run.folder) for run in seeing]
-    # GRPO stands behind the next seed's SFT, when its own is over: no worker waits for it, or is long alone at the end
+    # GRPO stands behind the SFT of the next seed, or the last of them would be long alone at the end
     trainings = [seeing[0], blind[0]]
     for three in zip(seeing[1:], sharpened, blind[1:], strict=False):
         trainings += three
@@ -92,33 +92,37 @@ def products_of(lake: Path) -> dict[str, str]:
 
 
 def run_all(lake: Path, version: str, trainings: Sequence[Run], at_once: int) -> None:
-    """Run so many at once, in order, and tell how far they are; one that starts from another stands behind it.
+    """Run so many at once, in order but for those that wait for the run they start from; tell how far they are.
 
-    Raises what the first that fails raises, and ends the others.
+    Each is a process of one thread. Raises TrainingError where one fails, with its last line, and ends the others, as
+    an interruption does: they go on from their last checkpoints another time.
     """
-    begun: dict[Path, Future[None]] = {}
-    processes: set[subprocess.Popen[str]] = set()
+    waiting = list(trainings)
+    running: dict[Future[tuple[str, str]], tuple[Run, subprocess.Popen[str]]] = {}
     with bars() as bar, ThreadPoolExecutor(at_once) as pool:
         advance = bar("trainings", len(trainings))
         try:
-            for run in trainings:
-                before = begun.get(run.start) if run.start else None
-                begun[run.folder] = pool.submit(_trained, lake, version, run, before, processes)
-            for done in as_completed(begun.values()):
-                done.result()
-                advance(1)
+            while waiting or running:
+                open_runs = {run.folder for run in (*waiting, *(run for run, _ in running.values()))}
+                ready = [run for run in waiting if run.start not in open_runs]
+                for run in ready[: at_once - len(running)]:
+                    waiting.remove(run)
+                    process = _start(lake, version, run)
+                    running[pool.submit(process.communicate)] = run, process
+                done, _ = wait(running, return_when=FIRST_COMPLETED)
+                for one in done:
+                    run, process = running.pop(one)
+                    _, said = one.result()
+                    if process.returncode:
+                        raise _failure(run, process.returncode, said)
+                    advance(1)
         finally:
-            pool.shutdown(wait=False, cancel_futures=True)
-            for process in list(processes):
+            for _, process in running.values():
                 process.terminate()
 
 
-def _trained(
-    lake: Path, version: str, run: Run, before: Future[None] | None, processes: set[subprocess.Popen[str]]
-) -> None:
-    """Run `omnirefiner train` in a process of one thread. Raises TrainingError with its last line."""
-    if before is not None:
-        before.result()
+def _start(lake: Path, version: str, run: Run) -> subprocess.Popen[str]:
+    """Start `omnirefiner train` in a process of one thread."""
     what = ["sft", "--backbone", "tiny"]
     if run.start is not None:
         found = kept.newest(run.start)
@@ -126,18 +130,17 @@ def _trained(
         what = ["grpo", "--from", str(found.folder)]
     settings = [part for one in (f"seed={run.seed}", *run.assignments) for part in ("--set", one)]
     command = ["train", *what, "--version", version, "--lake", str(lake), "--out", str(run.folder)]
-    with subprocess.Popen(
+    return subprocess.Popen(
         [sys.executable, "-m", "flows.cli", *command, "--held-out", HELD_OUT, *settings], env={**os.environ, BY: "1"},
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-    ) as process:  # fmt: skip
-        processes.add(process)
-        _, told = process.communicate()
-        processes.discard(process)
-    if process.returncode:
-        *_, said = [f"it ended with exit code {process.returncode}", *told.strip().splitlines()]
-        # a command's line names it and the run, as here
-        said = said.removeprefix("omnirefiner: ").removeprefix(f"run {run.folder}: ")
-        raise TrainingError(f"run {run.folder}: {said}")
+    )  # fmt: skip
+
+
+def _failure(run: Run, code: int, told: str) -> TrainingError:
+    *_, said = [f"it ended with exit code {code}", *told.strip().splitlines()]
+    # a command's line names it and the run, as here
+    said = said.removeprefix("omnirefiner: ").removeprefix(f"run {run.folder}: ")
+    return TrainingError(f"run {run.folder}: {said}")
 
 
 def _pasted(lake: Path, version: str, runs: Path, settings: Training) -> list[Mapping[str, Any]]:

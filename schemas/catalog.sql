@@ -1,9 +1,6 @@
 -- The catalogue's views over the ledger: the same text makes the plan of a build (ledger_* read from Parquet in place)
 -- and the snapshot (ledger_* copied into tables). Given: ledger_<stage>, ledger_listed, ledger_clusters, ledger_takedowns,
--- ledger_reviews, ledger_runs, settings_now(stage, fingerprint), cuts(same_product, style, viewpoint, judged, overlap,
--- alike, exact, unlike), of the filter set in force filter_rules and dropped(quadruplet_id, rule), and of the published versions
--- ledger_versions, ledger_version_shards, ledger_shard_members and ledger_deletions, and of every benchmark version there
--- ever was ledger_benchmark_members.
+-- settings_now(stage, fingerprint), cuts(same_product, style, viewpoint, judged, overlap, alike, exact, unlike).
 -- all_* show every fingerprint; unqualified names show the answers of the newest run's settings.
 
 -- Photos ---------------------------------------------------------------------------------------------------------

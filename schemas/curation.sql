@@ -1,5 +1,8 @@
 -- What became of quadruplets: what people say of them, scores, what a filter set is asked about, what did not get through,
--- versions, and what no version may hold. Laid over schemas/catalog.sql.
+-- versions, and what no version may hold. Laid over schemas/catalog.sql. Given besides: ledger_reviews, ledger_runs, of the
+-- filter set in force filter_rules and dropped(quadruplet_id, rule), of the published versions ledger_versions,
+-- ledger_version_shards, ledger_shard_members and ledger_deletions, and of every benchmark version there ever was
+-- ledger_benchmark_members.
 
 -- What people say ------------------------------------------------------------------------------------------------
 
@@ -109,7 +112,7 @@ ANTI JOIN ledger_deletions d ON d.deleted_sha256 = v.deleted_sha256 AND d.quadru
 
 -- Benchmarks -----------------------------------------------------------------------------------------------------
 
--- The photos that every quadruplet there ever was is made of. (From the ledger itself: views that lie deep cost each plan.)
+-- The photos that every quadruplet there ever was is made of. (From the ledger itself: views that lie deep cost time.)
 CREATE VIEW photos_shown AS
 SELECT DISTINCT item_id AS quadruplet_id, unnest([target_id, reference_id]) AS image_id FROM ledger_restore
 WHERE status IN ('answered', 'refused');

@@ -1,5 +1,4 @@
--- More views of the catalogue, in the snapshot alone: what people ask of it, and no build does. Laying them takes as long as
--- all others together, since each is worked out over most of what there is.
+-- More views of the catalogue, in the snapshot: what people ask of it, and no build does. Laid over schemas/curation.sql.
 
 -- What did not get through, as far as it is asked now ------------------------------------------------------------
 

@@ -34,9 +34,10 @@ NOW = pa.schema([("stage", pa.string()), ("fingerprint", pa.string())])
 UNREADABLE = ("its ledger cannot be read", "`omnirefiner rebuild` names the damaged file: restore it")
 SPILL = "10GB"  # that a question may take of the disk
 LOCKED = {"enable_external_access": "false", "lock_configuration": "true", "max_temp_directory_size": SPILL}
-# Views over views that most questions go through: where they are kept as tables, they are worked out once.
-MADE = ("clustered", "images", "candidates", "quadruplets")
-KEPT = (*MADE, "scores", "reviewed")
+# Views over views that most questions go through: where they are kept as tables, they are worked out once, and what is
+# laid over them is bound soon. Of catalog.sql, and of curation.sql.
+KEPT = ("clustered", "images", "candidates", "quadruplets")
+KEPT_OF_CURATION = ("scores", "reviewed")
 VIEW = re.compile(r"^CREATE VIEW (\w+)", re.MULTILINE)
 
 CUTS = pa.schema([(name, pa.float32()) for name in (
@@ -73,7 +74,8 @@ def plan(lake: Lake, fingerprints: Mapping[str, str], settings: Settings) -> duc
     spill = {"temp_directory": str(lake.unfinished), "max_temp_directory_size": SPILL}
     connection = duckdb.connect(":memory:", config={"threads": 2, **spill})
     with _told(lake, *UNREADABLE):
-        _lay(connection, lake, fingerprints, settings, [], copy=False)
+        _lay(connection, lake, fingerprints, settings, copy=False)
+        connection.execute(SQL)
         # only now the files: each view that is made over them, or over such a view, would look into all of them
         for stage in SCHEMAS:
             _lay_ledger(connection, stage, ledger.files(lake, stage), copy=False)
@@ -86,10 +88,16 @@ def refresh(connection: duckdb.DuckDBPyConnection, lake: Lake, stage: str) -> No
         _lay_ledger(connection, stage, ledger.files(lake, stage), copy=False)
 
 
-def lay_curation(plan: duckdb.DuckDBPyConnection) -> None:
-    """Lay over a plan what became of quadruplets: these as they are now, scores as they come."""
-    keep(plan, MADE)
-    _lay_views(plan, CURATION, ["reviewed"])
+def lay_curation(connection: duckdb.DuckDBPyConnection, lake: Lake) -> None:
+    """Lay over a plan what became of quadruplets, which stay as they are now."""
+    with _told(lake, *UNREADABLE):
+        keep(connection, KEPT)
+        for stage in SCHEMAS:  # as in `plan`: its files come last
+            _lay_ledger(connection, stage, [], copy=False)
+        _lay_published(connection, lake, [])
+        connection.execute(CURATION)
+        for stage in SCHEMAS:
+            _lay_ledger(connection, stage, ledger.files(lake, stage), copy=False)
 
 
 def plan_of_run(lake: Lake, run: Row, curation: Curation | None = None) -> duckdb.DuckDBPyConnection:
@@ -100,9 +108,9 @@ def plan_of_run(lake: Lake, run: Row, curation: Curation | None = None) -> duckd
     curation = curation or filters.curation(lake)
     connection = plan(lake, *_of_run(run, curation))
     try:
+        lay_curation(connection, lake)
         with _told(lake, *UNREADABLE):
-            lay_curation(connection)
-            keep(connection, ["scores"])
+            keep(connection, KEPT_OF_CURATION)
         if curation and curation.filters:
             _lay_rules(connection, curation)
             _table(connection, "dropped", filters.dropped(connection, curation.filters))
@@ -119,7 +127,9 @@ def rebuild(lake: Lake) -> None:
     temporary = lake.temporary()
     try:
         with _written(temporary) as connection:
-            _lay(connection, lake, fingerprints, settings, list(sound_manifests(lake)), copy=True)
+            _lay(connection, lake, fingerprints, settings, copy=True)
+            _lay_published(connection, lake, list(sound_manifests(lake)))
+            _lay_kept(connection, SQL + CURATION + QUESTIONS)
             read = [dict(zip(FILES.names, (stage, *files_in(lake, stage)), strict=True)) for stage in SCHEMAS]
             _table(connection, "ledger_files", pa.Table.from_pylist(read, schema=FILES))
         if curation and curation.filters:
@@ -224,10 +234,10 @@ def _lay(
     lake: Lake,
     fingerprints: Mapping[str, str],
     settings: Settings,
-    manifests: Sequence[Manifest],
     *,
     copy: bool,
 ) -> None:
+    """Lay what catalog.sql is given."""
     for stage in SCHEMAS:
         _lay_ledger(connection, stage, ledger.files(lake, stage) if copy else [], copy=copy)
     now = {"stage": list(fingerprints), "fingerprint": list(fingerprints.values())}
@@ -243,25 +253,25 @@ def _lay(
         "unlike": settings.dedup.max_unlike,
     }
     _table(connection, "cuts", pa.Table.from_pylist([least], schema=CUTS))
+
+
+def _lay_published(connection: duckdb.DuckDBPyConnection, lake: Lake, manifests: Sequence[Manifest]) -> None:
+    """Lay what curation.sql is given besides."""
     _lay_versions(connection, lake, manifests)
     _lay_benchmarks(connection, lake)
     _table(connection, "filter_rules", RULES.empty_table())
     _table(connection, "dropped", DROPPED.empty_table())
-    if copy:
-        _lay_views(connection, SQL + CURATION + QUESTIONS, KEPT)
-        for view in ("quadruplets", "scores"):
-            connection.execute(f"CREATE INDEX {view}_by_id ON {view} (quadruplet_id)")
-    else:
-        connection.execute(SQL)
 
 
-def _lay_views(connection: duckdb.DuckDBPyConnection, sql: str, kept: Sequence[str]) -> None:
-    """Make views in order, some as tables: DuckDB binds what is laid over a table in a third of the time."""
+def _lay_kept(connection: duckdb.DuckDBPyConnection, sql: str) -> None:
+    """Make the views of a snapshot."""
     for statement in connection.extract_statements(sql):
         connection.execute(statement)
         view = VIEW.search(statement.query)
-        if view and view[1] in kept:
+        if view and view[1] in KEPT + KEPT_OF_CURATION:
             keep(connection, [view[1]])
+    for table in ("quadruplets", "scores"):
+        connection.execute(f"CREATE INDEX {table}_by_id ON {table} (quadruplet_id)")
 
 
 def keep(connection: duckdb.DuckDBPyConnection, views: Sequence[str]) -> None:

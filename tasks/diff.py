@@ -58,8 +58,6 @@ UNION ALL BY NAME SELECT quadruplet_id, stage FROM edited UNION ALL BY NAME SELE
 NOW = {
     "withdrawn_now": "SELECT * FROM withdrawn",
     "refused_now": "SELECT DISTINCT stage, item_id, reason FROM rejections",
-    "images_now": "SELECT image_id FROM images",
-    "candidates_now": "SELECT pair_id FROM candidates",
     "instructions_now": "SELECT DISTINCT instruction_id FROM instructions",
 }
 
@@ -75,9 +73,9 @@ why AS (
     UNION ALL SELECT quadruplet_id, 3, 'publish', w.reason FROM gone JOIN withdrawn_now w USING (quadruplet_id)
     UNION ALL SELECT quadruplet_id, 4, 'ingest', r.reason FROM photos p JOIN all_sources s USING (image_id)
         JOIN refused_now r ON r.stage = 'ingest' AND r.item_id = s.source_id
-    UNION ALL SELECT quadruplet_id, 5, 'listing', 'no longer listed' FROM photos ANTI JOIN images_now USING (image_id)
+    UNION ALL SELECT quadruplet_id, 5, 'listing', 'no longer listed' FROM photos ANTI JOIN images USING (image_id)
     UNION ALL SELECT quadruplet_id, 6, r.stage, r.reason FROM gone JOIN refused_now r ON r.item_id = pair_id
-    UNION ALL SELECT quadruplet_id, 7, 'block', 'no longer proposed' FROM gone ANTI JOIN candidates_now USING (pair_id)
+    UNION ALL SELECT quadruplet_id, 7, 'block', 'no longer proposed' FROM gone ANTI JOIN candidates USING (pair_id)
     UNION ALL SELECT quadruplet_id, 8, 'instruct', 'no longer written' FROM gone
         ANTI JOIN instructions_now USING (instruction_id)
     UNION ALL SELECT quadruplet_id, 9, r.stage, r.reason FROM gone JOIN refused_now r ON r.item_id = edit_id

@@ -48,7 +48,10 @@ MadeOnce = Callable[[str, Callable[[Path], object]], Path]
 
 @pytest.fixture(scope="session")
 def made_once(tmp_path_factory: pytest.TempPathFactory) -> MadeOnce:
-    """Return a folder of a name, which the first process that asks for it has filled by the function that it gives."""
+    """Return a function of a name and of what fills a folder: the folder of that name, filled once for all processes.
+
+    What is made so is not to be changed.
+    """
     own = tmp_path_factory.getbasetemp()
     common = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "common"
     common.mkdir(exist_ok=True)

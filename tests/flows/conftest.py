@@ -14,15 +14,15 @@ from tests.flows.commands import Runner
 @pytest.fixture(scope="session")
 def noise(made_once: MadeOnce) -> Path:
     """Two products of three photos: noise, which is as good as any to stand-in engines."""
-    return made_once("noise", draw_noise)
 
+    def fill(folder: Path) -> None:
+        for product in ("cup", "mug"):
+            (folder / product).mkdir()
+            for number in range(3):
+                pixels = stream(0, product, number).integers(0, 256, (96, 96, 3)).astype("uint8")
+                (folder / product / f"{number}.jpg").write_bytes(encode_jpeg(pixels, 95))
 
-def draw_noise(folder: Path) -> None:
-    for product in ("cup", "mug"):
-        (folder / product).mkdir()
-        for number in range(3):
-            pixels = stream(0, product, number).integers(0, 256, (96, 96, 3)).astype("uint8")
-            (folder / product / f"{number}.jpg").write_bytes(encode_jpeg(pixels, 95))
+    return made_once("noise", fill)
 
 
 @pytest.fixture(scope="session")

@@ -134,17 +134,17 @@ def test_a_build_leaves_the_set_in_force_and_does_not_score(lake: Lake, scored: 
 )  # fmt: skip
 @pytest.mark.parametrize("dry_run", [(), ("--dry-run",)])
 def test_a_rule_that_is_not_right_is_refused_before_anything_is_done(
-    drop: str, dry_run: tuple[str, ...], scored: Built, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    drop: str, dry_run: tuple[str, ...], lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "bad.toml"
     path.write_text(f"name = 'bad'\n[[rule]]\nreason = 'bad'\ndrop = {json.dumps(drop)}\n")
-    before = files(scored.lake)
-    assert run(monkeypatch, "curate", "--lake", str(scored.lake.root), "--filters", str(path), *dry_run) == 2
+    before = files(lake)
+    assert run(monkeypatch, "curate", "--lake", str(lake.root), "--filters", str(path), *dry_run) == 2
     assert re.search(r"^omnirefiner: filters \S+bad\.toml, rule 1 \(bad\): ", capsys.readouterr().err, re.MULTILINE)
-    assert files(scored.lake) == before
-    assert sorted(tmp_path.iterdir()) == [path]
+    assert files(lake) == before
+    assert sorted(tmp_path.iterdir()) == [path, lake.root]
 
 
 def test_a_set_that_no_longer_fits_stops_the_catalogue_with_a_word_and_can_be_lifted(

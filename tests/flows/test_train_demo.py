@@ -1,6 +1,10 @@
 """`train demo` and `train ablate`: refiners trained in processes of their own, and compared product by product."""
 
 import json
+import os
+import signal
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -70,8 +74,24 @@ def test_what_fails_is_told_with_its_run_and_its_reason(folder: Path) -> None:
 
 def test_one_that_fails_ends_the_others(folder: Path) -> None:
     wild = Run(folder / "ended" / "wild", 0, (*SHORT, "sft.rate=1e30"))
-    patient = Run(folder / "ended" / "patient", 0, (*SHORT, "sft.steps=3000"))
+    patient, queued = (Run(folder / "ended" / name, 0, (*SHORT, "sft.steps=3000")) for name in ("patient", "queued"))
     with pytest.raises(TrainingError, match=r"^run \S*wild: "):
-        run_all(folder / "lake", "demo", [patient, wild], 2)
+        run_all(folder / "lake", "demo", [patient, wild, queued], 2)
     found = newest(patient.folder)
     assert found is None or found.step < 3000
+    assert not queued.folder.exists()
+
+
+def test_an_interruption_ends_them(folder: Path) -> None:
+    run = Run(folder / "interrupted", 0, (*SHORT, "sft.steps=3000"))
+    with pytest.raises(KeyboardInterrupt), ThreadPoolExecutor(1) as pool:
+        pool.submit(_interrupt_once_there_is, run.folder)
+        run_all(folder / "lake", "demo", [run], 1)
+    found = newest(run.folder)
+    assert found is None or found.step < 3000
+
+
+def _interrupt_once_there_is(run: Path) -> None:
+    while not run.exists():
+        time.sleep(0.1)
+    os.kill(os.getpid(), signal.SIGINT)

@@ -238,6 +238,8 @@ def test_a_damaged_ledger_is_told_by_the_file(pattern: str, runner: Runner, fini
     file.write_bytes(b"PAR1" + bytes(len(data) - 8) + data[-8:])
     said = runner.refused("rebuild", "--lake", str(finished))
     assert file.name in said
+    said = runner.refused("curate", "--lake", str(finished))
+    assert file.name in said or "`omnirefiner rebuild` names the damaged file" in said
     said = runner.refused("publish", "v2", "--lake", str(finished))
     assert file.name in said or "`omnirefiner rebuild` names the damaged file" in said
     file.write_bytes(data)

@@ -1,3 +1,4 @@
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -5,7 +6,7 @@ import pytest
 
 from schemas.settings import Pair, Settings
 from tasks import catalog, ledger
-from tasks.catalog import QUESTIONS, QueryError, plan
+from tasks.catalog import KEPT, KEPT_OF_CURATION, QUESTIONS, QueryError, plan
 from tasks.lake import Lake, create_lake
 from tasks.ledger import Row, answered
 
@@ -34,7 +35,7 @@ def take_in(lake: Lake, run_id: str, sources: list[Row], gone: tuple[Row, ...] =
 
 def ask(lake: Lake, sql: str, now: Mapping[str, str] = NOW) -> list[Row]:
     with plan(lake, now, Settings(pair=Pair(min_same_product=0.5, min_style=0.1, min_viewpoint=0.1))) as connection:
-        catalog.lay_curation(connection)
+        catalog.lay_curation(connection, lake)
         connection.execute(QUESTIONS)
         return catalog.ask(connection, sql)
 
@@ -143,6 +144,17 @@ def test_a_failure_is_open_until_it_is_answered(paired: Lake) -> None:
     assert ask(paired, "SELECT * FROM rejections") == []
     ledger.append(paired, "pair", "000002", "p1", [judged("a-b", 0.9, 0.5)], 1)
     assert ask(paired, "SELECT * FROM failures") == []
+
+
+def test_a_snapshot_and_a_plan_of_a_run_keep_what_most_questions_go_through(paired: Lake) -> None:
+    settings = Settings().model_dump_json()
+    run = {"run_id": "000001", "fingerprints": json.dumps(NOW), "settings": settings}
+    ledger.write(paired, "runs", "000001", "started", [{**run, "event": "started"}])
+    catalog.rebuild(paired)
+    with catalog.read(paired) as snapshot, catalog.plan_of_run(paired, run) as planned:
+        for connection in (snapshot, planned):
+            found = {row["table_name"] for row in catalog.ask(connection, "SELECT table_name FROM duckdb_tables()")}
+            assert found >= {*KEPT, *KEPT_OF_CURATION}
 
 
 def test_a_column_that_the_ledger_does_not_know_is_refused(lake: Lake) -> None:

@@ -123,16 +123,23 @@ def test_a_reference_that_is_the_draft_is_turned_into_the_drafts_own_crop() -> N
     assert np.abs(found.astype(int) - cut(picture, crop, (96, 72))).mean() < 2
 
 
-@given(left=st.integers(0, 140), top=st.integers(0, 105), angle=st.floats(0, 6.3))
-@example(left=0, top=0, angle=0)  # beyond the picture altogether
-def test_what_a_crop_sees_of_a_turned_reference_does_not_depend_on_the_crop(left: int, top: int, angle: float) -> None:
+@given(
+    right=units, down=units, angle=st.floats(0, 6.3), stretched=st.sampled_from([1, 3]), step=st.sampled_from([1.25, 4])
+)
+@example(right=0, down=0, angle=0, stretched=1, step=4)  # beyond the picture altogether
+def test_what_a_crop_sees_of_a_turned_reference_does_not_depend_on_the_crop(
+    right: float, down: float, angle: float, stretched: int, step: float
+) -> None:
     picture = stream(0, "noise").integers(0, 256, (120, 160, 3), np.uint8)
-    cos, sin = np.cos(angle), np.sin(angle)
-    place = Place(0, 0, 1, 1, True, (cos, -sin, (1 - cos + sin) / 2, sin, cos, (1 - cos - sin) / 2))
-    everything = turned(picture, place, Box(-320, -240, 800, 600), (160, 120), (200, 150))
-    part = turned(picture, place, Box(-320 + 4 * left, -240 + 4 * top, 240, 180), (160, 120), (60, 45))
-    apart = np.abs(everything[top : top + 45, left : left + 60].astype(int) - part)
-    assert apart.max() <= 2  # OpenCV rounds places to 1/32 px
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]) @ np.diag([stretched, 1])
+    offset = 0.5 - turn @ [0.5, 0.5]
+    place = Place(0, 0, 1, 1, True, (*turn[0], offset[0], *turn[1], offset[1]))
+    everything = turned(picture, place, Box(-320, -240, 800, 600), (160, 120), (round(800 / step), round(600 / step)))
+    left, top = (4 * int(share * (side / step - edge) / 4) for share, side, edge in ((right, 800, 64), (down, 600, 48)))
+    crop = Box(-320 + left * step, -240 + top * step, 64 * step, 48 * step)
+    part = turned(picture, place, crop, (160, 120), (64, 48))
+    apart = np.abs(everything[top : top + 48, left : left + 64].astype(int) - part)
+    assert apart.max() <= 2 * stretched  # OpenCV rounds places to 1/32 px
 
 
 def test_a_turned_and_larger_reference_is_brought_back() -> None:

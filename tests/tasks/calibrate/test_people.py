@@ -11,7 +11,7 @@ from schemas.ids import stream
 from schemas.settings import Pair, Settings
 from tasks import ledger
 from tasks.calibrate.people import FEWEST, PROPOSED, Reviewed, halves, joined, people_tables, proposals
-from tasks.catalog import plan
+from tasks.catalog import lay_curation, plan
 from tasks.lake import Lake, create_lake
 from tasks.ledger import answered
 from tests.tasks.test_catalog import NOW, source, take_in
@@ -89,6 +89,7 @@ def lake(tmp_path: Path) -> Lake:
 
 def tables_of(lake: Lake, settings: Settings) -> dict[str, list[dict[str, object]]]:
     with plan(lake, NOW_JUDGED, settings) as connection:
+        lay_curation(connection, lake)
         return people_tables(connection, 0.98)
 
 
