@@ -84,9 +84,13 @@ def test_one_that_fails_ends_the_others(folder: Path) -> None:
 
 def test_an_interruption_ends_them(folder: Path) -> None:
     run = Run(folder / "interrupted", 0, (*SHORT, "sft.steps=3000"))
-    with pytest.raises(KeyboardInterrupt), ThreadPoolExecutor(1) as pool:
-        pool.submit(_interrupt_once_there_is, run.folder)
-        run_all(folder / "lake", "demo", [run], 1)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # commands of other tests leave theirs
+    try:
+        with pytest.raises(KeyboardInterrupt), ThreadPoolExecutor(1) as pool:
+            pool.submit(_interrupt_once_there_is, run.folder)
+            run_all(folder / "lake", "demo", [run], 1)
+    finally:
+        signal.signal(signal.SIGINT, before)
     found = newest(run.folder)
     assert found is None or found.step < 3000
 
