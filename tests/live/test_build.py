@@ -1,6 +1,5 @@
 """A build that starts the server its stages ask: vLLM itself, which answers nonsense in the right schema."""
 
-import shutil
 from pathlib import Path
 
 import httpx
@@ -16,11 +15,9 @@ def test_stages_share_a_server_that_is_there_for_them_alone(
     checkpoint: Path, rendered: Path, prefect: str, tmp_path: Path
 ) -> None:
     asked = tiny(checkpoint)
-    product = next(path for path in sorted(rendered.iterdir()) if path.is_dir())
-    photos = Path(shutil.copytree(product, tmp_path / "photos" / product.name)).parent
     anything = ["pair.min_same_product=0", "pair.min_style=0", "pair.min_viewpoint=0"]
     settings = [*SMALL, *asked.assignments, *anything, "run.serve=true"]
-    summary = build(str(photos), str(tmp_path / "lake"), assignments=settings)
+    summary = build(str(rendered), str(tmp_path / "lake"), assignments=settings)
     steps = {step.stage: step for step in summary.steps}
     assert steps["pair"].requests > 0
     assert steps["instruct"].requests > 0
