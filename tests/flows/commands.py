@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+# Commands are forked from a process that has imported this file, and with it what they would import late, each anew.
 import faiss  # noqa: F401
 import prefect.server.api.server  # noqa: F401
 import torch  # noqa: F401
@@ -32,7 +33,6 @@ SETTINGS = ("--set", "intake.size=128", "--set", "intake.min_side=64", "--set", 
 
 PROGRESS = re.compile(r"Starting Prefect|\w+ +\d+/\d+ ")
 
-# commands are forked from a process that has imported this file, and with it what they would import late
 FORKED = multiprocessing.get_context("forkserver")
 FORKED.set_forkserver_preload(["tests.flows.commands"])
 
