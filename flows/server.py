@@ -54,12 +54,21 @@ def prefect() -> Iterator[None]:
 @contextmanager
 def server() -> Iterator[None]:
     """Have flows talk to the server that Prefect is set up with, or else to one that is started here."""
-    from prefect.settings import PREFECT_API_URL, temporary_settings
+    from prefect.settings import PREFECT_API_URL
 
     if PREFECT_API_URL.value():
         yield
         return
-    with temporary_settings({PREFECT_API_URL: start()}):
+    with talking_to(start()):
+        yield
+
+
+@contextmanager
+def talking_to(url: str) -> Iterator[None]:
+    """Have flows talk to a server of ours. Nobody asks it for heartbeats, whose thread keeps each flow for a second."""
+    from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+
+    with temporary_settings({PREFECT_API_URL: url, PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
         yield
 
 
@@ -71,6 +80,8 @@ def start() -> str:
     os.environ["NO_PROXY"] = ",".join(filter(None, (os.environ.get("NO_PROXY"), "127.0.0.1")))
     with tempfile.TemporaryFile("w+") as said:
         with socket.socket() as listener:
+            # for each of its connections: the server, which is handed a bare descriptor, does not know it for TCP
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             listener.bind(("127.0.0.1", 0))
             listener.listen(128)
             url = f"http://127.0.0.1:{listener.getsockname()[1]}/api"

@@ -21,7 +21,7 @@ os.environ.setdefault("PREFECT_LOGGING_INTERNAL_LEVEL", "CRITICAL")
 
 from flows.build import build
 from flows.curate import curate
-from flows.server import start
+from flows.server import start, talking_to
 from tasks.engines.load import one_thread_each
 from tasks.lake import Lake, open_lake
 from tasks.render.photos import render_set
@@ -82,11 +82,9 @@ def rendered(made_once: MadeOnce) -> Path:
 @pytest.fixture(scope="session")
 def prefect() -> Iterator[str]:
     """One Prefect server for all tests and for the commands that they start: its API's URL."""
-    from prefect.settings import PREFECT_API_URL, temporary_settings
-
     url = start()
     os.environ["PREFECT_API_URL"] = url
-    with temporary_settings({PREFECT_API_URL: url}):
+    with talking_to(url):
         yield url
 
 

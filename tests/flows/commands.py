@@ -24,6 +24,7 @@ import flows.verify  # noqa: F401
 import tasks.engines.hamming  # noqa: F401
 from benchmark.speed.stand_ins import stand_in
 from flows import cli
+from flows.server import talking_to
 from schemas.ledger import STAGES
 from tasks import catalog
 from tasks.lake import open_lake
@@ -49,7 +50,8 @@ def command(moment: str, pattern: str, arguments: tuple[str, ...], said: Path) -
     meet_fate(moment, pattern)
     stand_in()
     sys.argv = ["omnirefiner", *arguments]
-    cli.main()
+    with talking_to(os.environ["PREFECT_API_URL"]):
+        cli.main()
 
 
 def meet_fate(moment: str, pattern: str) -> None:
