@@ -1,16 +1,20 @@
 """Refiners side by side on products that none of them has seen, with intervals over products.
 
 What each run's last validation wrote of its samples (`pictures/STEP.jsonl`) is read; means are taken over a product's
-samples and the seeds, then over products: products are what was drawn at random, samples of one are alike.
+samples and the seeds, then over products: products are what was drawn at random, samples of one are alike. They are
+taken twice: over all samples, and over those whose edit shows. Of a draft that is nearly right already there is nothing
+to restore, and a decibel there, of an error that nobody sees, weighs as much as one elsewhere.
 """
 
 import base64
 import html
 import io
 import json
+import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +31,14 @@ FIGURES = {  # what is compared, and how it is called
     "psnr": "masked PSNR, dB", "likeness": "likeness", "background": "PSNR outside the mask, dB", "reward": "reward",
 }  # fmt: skip
 BESIDE = (("sft", "input"), ("sft", "blind"), ("sft", "paste"), ("grpo", "sft"))  # what each should surpass
+SHOWS = 22.0  # dB of the input within the mask: where it is above, the edit hardly shows at 64 px
+PARTS = {"all": "all samples", "shows": f"where the edit shows: input under {SHOWS:g} dB"}
+DAMAGE = (14.0, 18.0, 22.0, 26.0, 30.0)  # dB of the input: bounds of what is plotted together
 RING = 6  # px about the mask, whose colours the pasted reference takes on
 FEATHER = 2  # px
 
 Line = Mapping[str, Any]  # a sample's key and figures
+Lines = Mapping[str, Sequence[Line]]  # by refiner
 Values = Mapping[str, Mapping[str, float]]  # by product: its mean of each figure
 
 
@@ -38,18 +46,32 @@ Values = Mapping[str, Mapping[str, float]]  # by product: its mean of each figur
 class Comparison:
     """How refiners compare: figures of each, and how much better one is than another, by name and figure."""
 
+    samples: int
     products: int
     each: Mapping[str, Mapping[str, Estimate]]
     better: Mapping[str, Mapping[str, Estimate]]
 
 
-def compared(lines: Mapping[str, Sequence[Line]], products: Mapping[str, str]) -> Comparison:
+def in_parts(lines: Lines, products: Mapping[str, str]) -> dict[str, Comparison]:
+    """Return how refiners compare on all samples, and where the edit shows, by the names of `PARTS`."""
+    return {"all": compared(lines, products), "shows": compared(between(lines, 0, SHOWS), products)}
+
+
+def between(lines: Lines, low: float, high: float) -> dict[str, list[Line]]:
+    """Return the lines of samples whose input lies so many dB off its target within the mask, `high` excluded."""
+    return {
+        name: [line for line in each if low <= float(line.get("psnr_input", math.inf)) < high]
+        for name, each in lines.items()
+    }
+
+
+def compared(lines: Lines, products: Mapping[str, str]) -> Comparison:
     """Return how refiners compare that wrote lines of the same samples, over all seeds; `products` by sample.
 
     What the samples were before stands beside them as 'input', by the lines of 'sft'.
     """
     values = {name: by_product(each, products) for name, each in lines.items()}
-    values["input"] = _inputs(values["grpo"] if "grpo" in values else values["sft"])
+    values = {"input": _inputs(values["grpo"] if "grpo" in values else values["sft"]), **values}
     each = {
         name: {figure: one for figure in FIGURES if (one := interval(found, figure)) is not None}
         for name, found in values.items()
@@ -61,7 +83,7 @@ def compared(lines: Mapping[str, Sequence[Line]], products: Mapping[str, str]) -
         for one, other in BESIDE
         if one in values and other in values
     }
-    return Comparison(len(values["sft"]), each, better)
+    return Comparison(len({line["key"] for line in lines["sft"]}), len(values["sft"]), each, better)
 
 
 def by_product(lines: Sequence[Line], products: Mapping[str, str]) -> Values:
@@ -124,24 +146,35 @@ def read_run(run: Path, step: int | None = None) -> list[Line]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-def write_comparison(folder: Path, comparison: Comparison, title: str) -> None:
-    """Write a comparison into a folder: comparison.json, and comparison.html, a page that loads nothing."""
-    (folder / "comparison.json").write_text(json.dumps(asdict(comparison), indent=1) + "\n")
+def write_comparison(folder: Path, lines: Lines, products: Mapping[str, str], title: str) -> dict[str, Comparison]:
+    """Compare refiners, write it into a folder, and return it by the names of `PARTS`.
+
+    comparison.json for machines, comparison.html for people: tables, plots, samples, on a page that loads nothing.
+    """
+    found = in_parts(lines, products)
+    (folder / "comparison.json").write_text(json.dumps({part: asdict(one) for part, one in found.items()}, indent=1))
     sheets = sorted((folder / "grpo-0" / "pictures").glob("*.png")) or sorted(
         (folder / "sft-0" / "pictures").glob("*.png")
     )
-    tables = _table(comparison.each) + "<h2>Better by</h2>" + _table(comparison.better)
+    parts = "".join(
+        f"<h2>{html.escape(PARTS[part][:1].upper() + PARTS[part][1:])}</h2>"
+        f"<p>{one.samples} samples of {one.products} products.</p>"
+        f"{_table(one.each)}<h3>Better by</h3>{_table(one.better)}{_picture(_plot(one))}"
+        for part, one in found.items()
+    )
+    damage = "<h2>What is gained, by how far off the input was</h2>" + _picture(_plot_of_damage(lines, products))
     picture = _picture(sheets[-1].read_bytes()) if sheets else ""
     page = (
         '<!doctype html><html lang="en"><meta charset="utf-8">'
         '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; img-src data:; '
         "style-src 'unsafe-inline'\">"
         f"<title>{html.escape(title)}</title><style>body{{font:15px system-ui;margin:2em auto;max-width:1000px}}"
-        "td,th{padding:.2em .8em;text-align:right;border-bottom:1px solid #ddd}</style>"
-        f"<h1>{html.escape(title)}</h1><p>Means over {comparison.products} products that none was trained on, and "
-        f"between what bounds 95% of resamplings of the products lie.</p>{tables}{_picture(_plot(comparison))}{picture}"
+        "td,th{padding:.2em .8em;text-align:right;white-space:nowrap;border-bottom:1px solid #ddd}</style>"
+        f"<h1>{html.escape(title)}</h1><p>Means over products that none was trained on, and between what bounds 95% of "
+        f"resamplings of the products lie.</p>{parts}{damage}{picture}"
     )
     (folder / "comparison.html").write_text(page)
+    return found
 
 
 def _inputs(values: Values) -> Values:
@@ -180,6 +213,40 @@ def _plot(comparison: Comparison) -> bytes:
             if one.low is not None and one.high is not None:
                 axes.plot([one.low, one.high], [row, row], color="#1f5fa8")
         axes.set(title=title, yticks=range(len(rows)), yticklabels=[who for who, _ in rows])
+    return _png(figure)
+
+
+def _plot_of_damage(lines: Lines, products: Mapping[str, str]) -> bytes:
+    """Return how much better than their inputs refiners are, by how far off these were, as a PNG."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 3.5), layout="constrained")
+    axes = figure.subplots()
+    bounds = list(pairwise((0.0, *DAMAGE, math.inf)))
+    for nth, name in enumerate(name for name in ("blind", "sft", "grpo") if name in lines):
+        places, means, below, above = [], [], [], []
+        for at, (low, high) in enumerate(bounds):
+            here = by_product(between(lines, low, high)[name], products)
+            one = interval(here, "psnr", _inputs(here))
+            if one is not None and one.mean is not None:
+                places.append(at + 0.2 * (nth - 1))
+                means.append(one.mean)
+                below.append(0.0 if one.low is None else one.mean - one.low)
+                above.append(0.0 if one.high is None else one.high - one.mean)
+        axes.errorbar(places, means, yerr=[below, above], fmt="o", label=name)
+    ticks = [
+        f"under {DAMAGE[0]:g}",
+        *(f"{low:g} to {high:g}" for low, high in pairwise(DAMAGE)),
+        f"over {DAMAGE[-1]:g}",
+    ]
+    axes.axhline(0, color="#999", linewidth=1)
+    axes.set(xlim=(-0.5, len(ticks) - 0.5), xticks=range(len(ticks)), xticklabels=ticks,
+             xlabel="masked PSNR of the input, dB", ylabel="masked PSNR, dB more")  # fmt: skip
+    figure.legend(loc="outside right upper")
+    return _png(figure)
+
+
+def _png(figure: Any) -> bytes:
     drawn = io.BytesIO()
     figure.savefig(drawn, format="png", dpi=110)
     return drawn.getvalue()

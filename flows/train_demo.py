@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmark.refiners import Comparison, compared, pasted, read_run, write_comparison
+from benchmark.refiners import Comparison, pasted, read_run, write_comparison
 from flows.progress import bars
 from schemas.errors import TrainingError
 from schemas.training import Training, load_training
@@ -26,7 +26,7 @@ from training.validate import validate
 
 HELD_OUT = "validation"
 RENDERED, VIEWS = 120, 2  # products and photos of each, where none are given; figures are means over products
-UNSEEN = 1  # seed of the rendering: other products than settings were tried on
+UNSEEN = 2  # seed of the rendering: products that nothing was chosen on
 BLIND = ("blind=true", "data.reference=whole")
 BY = "OMP_NUM_THREADS"  # processes that share a machine
 
@@ -52,7 +52,7 @@ def built(rendered: bool) -> list[str]:
 
 def train_and_compare(
     lake: Path, version: str, runs: Path, seeds: int, at_once: int, sft: Sequence[str], grpo: Sequence[str]
-) -> Comparison:
+) -> dict[str, Comparison]:
     """Train by SFT, blind and not, then by GRPO, for each seed; return how they compare, and write it into `runs`.
 
     `sft` and `grpo` are settings, as `key=value`. Each run is a process of one thread, `at_once` of them at a time; one
@@ -79,9 +79,7 @@ def train_and_compare(
         "sft": [line for seed in range(seeds) for line in read_run(runs / f"grpo-{seed}", 0)],  # with its reward
         "grpo": [line for seed in range(seeds) for line in read_run(runs / f"grpo-{seed}")],
     }
-    comparison = compared(lines, products_of(lake))
-    write_comparison(runs, comparison, f"Refiners trained on version '{version}', {seeds} seeds")
-    return comparison
+    return write_comparison(runs, lines, products_of(lake), f"Refiners trained on version '{version}', {seeds} seeds")
 
 
 def products_of(lake: Path) -> dict[str, str]:

@@ -85,25 +85,28 @@ def demo(
 
     Example: `omnirefiner train demo PHOTOS --out train-demo`
     """
-    from benchmark.refiners import FIGURES, told
+    from benchmark.refiners import FIGURES, PARTS, told
     from flows.commands.build import build
     from flows.commands.demo import render
     from flows.train_demo import RENDERED, UNSEEN, VIEWS, built, train_and_compare
 
-    lake, rendered = folder / "lake", photos is None
-    if photos is None:
-        photos = folder / "photos"
-        if not (photos / "truth.jsonl").exists():  # written last
-            render(photos, products=RENDERED, views=VIEWS, seed=UNSEEN)
-    published = (lake / "versions" / "demo.json").exists()
-    build(photos, lake, assignments=built(rendered), publish=None if published else "demo")
+    lake = folder / "lake"
+    if not (lake / "versions" / "demo.json").exists():
+        settings = built(rendered=photos is None)
+        if photos is None:
+            photos = folder / "photos"
+            if not (photos / "truth.jsonl").exists():  # written last
+                render(photos, products=RENDERED, views=VIEWS, seed=UNSEEN)
+        build(photos, lake, assignments=settings, publish="demo")
     found = train_and_compare(
         lake, "demo", folder / "runs", seeds, at_once, sft_assignments or (), grpo_assignments or ()
     )
-    for title, rows in (("held out", found.each), ("better by", found.better)):
-        print_table(title, [{"": name, **{figure: told(row.get(figure)) for figure in FIGURES}}
-                            for name, row in rows.items()])  # fmt: skip
-    print(f"{found.products} products; open {folder / 'runs' / 'comparison.html'}")
+    for part, one in found.items():
+        print(f"\nOn {one.samples} samples of {one.products} products, {PARTS[part]}")
+        for title, rows in (("held out", one.each), ("better by", one.better)):
+            print_table(title, [{"": name, **{figure: told(row.get(figure)) for figure in FIGURES}}
+                                for name, row in rows.items()])  # fmt: skip
+    print(f"open {folder / 'runs' / 'comparison.html'}")
 
 
 @train.command()

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmark.refiners import by_product, compared, interval, pasted, write_comparison
+from benchmark.refiners import SHOWS, between, by_product, compared, in_parts, interval, pasted, write_comparison
 from training.dataset import Batch, State
 
 PRODUCTS = {"a1": "a", "a2": "a", "b1": "b"}
@@ -39,6 +39,24 @@ def test_what_is_better_is_told_product_by_product() -> None:
     assert "background" not in found.each["sft"]
 
 
+def test_samples_whose_edit_hardly_shows_are_compared_apart() -> None:
+    inputs = dict(zip(PRODUCTS, (SHOWS - 5, SHOWS, SHOWS - 0.1), strict=True))
+    sft = [{"key": key, "psnr": psnr + 1, "psnr_input": psnr} for key, psnr in inputs.items()]
+    sft[1]["psnr"] = SHOWS - 7  # what hardly shows is made worse
+    found = in_parts({"sft": [*sft, {"key": "b1", "background": 40.0}]}, PRODUCTS)  # an empty mask has no such figure
+    assert (found["all"].samples, found["all"].products) == (3, 2)
+    assert found["all"].better["sft - input"]["psnr"].mean == pytest.approx(((1 - 7) / 2 + 1) / 2)
+    assert (found["shows"].samples, found["shows"].products) == (2, 2)
+    assert found["shows"].better["sft - input"]["psnr"].mean == pytest.approx(1)
+    assert "background" not in found["shows"].each["sft"]
+
+
+def test_every_sample_with_a_mask_lies_between_two_bounds() -> None:
+    some = {"sft": [{"key": key, "psnr_input": value} for key, value in zip(PRODUCTS, (0.0, 14.0, 60.0), strict=True)]}
+    parts = [between(some, low, high)["sft"] for low, high in ((0, 14), (14, 22), (22, float("inf")))]
+    assert [[line["psnr_input"] for line in part] for part in parts] == [[0.0], [14.0], [60.0]]
+
+
 def test_a_paste_is_the_reference_within_the_mask_in_the_drafts_light() -> None:
     target = torch.randint(60, 180, (1, 3, 64, 64), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     mask = torch.zeros(1, 1, 64, 64, dtype=torch.bool)
@@ -53,11 +71,20 @@ def test_a_paste_is_the_reference_within_the_mask_in_the_drafts_light() -> None:
 
 
 def test_a_comparison_is_written_for_people_and_for_machines(tmp_path: Path) -> None:
-    found = compared({"sft": lines(12, 12, 13), "<b>": lines(1, 1, 1)}, PRODUCTS)
-    write_comparison(tmp_path, found, "A & B")
+    found = write_comparison(tmp_path, {"sft": lines(12, 12, 13), "<b>": lines(1, 1, 1)}, PRODUCTS, "A & B")
     told = json.loads((tmp_path / "comparison.json").read_text())
-    assert told["each"]["sft"]["psnr"]["mean"] == 12.5
+    assert told["all"]["each"]["sft"]["psnr"]["mean"] == 12.5
+    assert told["shows"]["samples"] == found["shows"].samples == 3
     page = (tmp_path / "comparison.html").read_text()
     assert "A &amp; B" in page
     assert "<b>" not in page
     assert "12.50 (12.00 to 13.00)" in page
+    assert page.count("data:image/png") == 3  # figures of each part, and gains by damage
+
+
+def test_a_comparison_without_damage_is_written_too(tmp_path: Path) -> None:
+    slight = [line | {"psnr_input": 40.0} for line in lines(41, 41, 41)]
+    found = write_comparison(tmp_path, {"sft": slight}, PRODUCTS, "slight")
+    assert found["all"].samples == 3
+    assert found["shows"].samples == found["shows"].products == 0
+    assert "0 samples of 0 products" in (tmp_path / "comparison.html").read_text()

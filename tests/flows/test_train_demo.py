@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from flows import cli
 from flows.ablations import GRPO, SFT, ablate
 from flows.build import build
 from flows.train_demo import Run, run_all, train_and_compare
@@ -33,17 +34,33 @@ def folder(rendered: Path, prefect: str, tmp_path_factory: pytest.TempPathFactor
     return place
 
 
-def test_refiners_are_trained_compared_and_taken_apart(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_refiners_are_trained_compared_and_taken_apart(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     found = train_and_compare(folder / "lake", "demo", folder / "runs", 1, 2, SHORT, SHARP)
-    assert found.each.keys() == {"input", "paste", "blind", "sft", "grpo"}
-    assert found.better.keys() == {"sft - input", "sft - blind", "sft - paste", "grpo - sft"}
-    assert {"psnr", "likeness", "background", "reward"} <= found.each["grpo"].keys()
-    assert found.products > 0
-    assert json.loads((folder / "runs" / "comparison.json").read_text())["products"] == found.products
+    assert found.keys() == {"all", "shows"}
+    for one in found.values():
+        assert one.each.keys() == {"input", "paste", "blind", "sft", "grpo"}
+        assert one.better.keys() == {"sft - input", "sft - blind", "sft - paste", "grpo - sft"}
+        assert {"psnr", "likeness", "background", "reward"} <= one.each["grpo"].keys()
+    assert found["all"].products >= found["shows"].products > 0
+    told = json.loads((folder / "runs" / "comparison.json").read_text())
+    assert told["shows"]["products"] == found["shows"].products
     assert (folder / "runs" / "comparison.html").exists()
     trained = {path: path.stat().st_mtime_ns for path in (folder / "runs").rglob("weights.safetensors")}
-    again = train_and_compare(folder / "lake", "demo", folder / "runs", 1, 2, SHORT, SHARP)
-    assert again == found
+    settings = [
+        *(part for one in SHORT for part in ("--sft", one)),
+        *(part for one in SHARP for part in ("--grpo", one)),
+    ]
+    monkeypatch.setattr("sys.argv", ["omnirefiner", "train", "demo", "--out", str(folder), "--seeds", "1", *settings])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()  # what is built and trained is there
+    assert not ended.value.code
+    said = capsys.readouterr().out
+    assert json.loads((folder / "runs" / "comparison.json").read_text()) == told
+    assert (
+        f"On {told['shows']['samples']} samples of {told['shows']['products']} products, where the edit shows" in said
+    )
     assert {path: path.stat().st_mtime_ns for path in trained} == trained  # nothing was trained anew
 
     monkeypatch.setattr("flows.ablations.GRPO", {"none": ("grpo.rate=1e-30",), "all": ("grpo.credit=sample",)})
