@@ -2,8 +2,7 @@
 
 What each run's last validation wrote of its samples (`pictures/STEP.jsonl`) is read; means are taken over a product's
 samples and the seeds, then over products: products are what was drawn at random, samples of one are alike. They are
-taken twice: over all samples, and over those whose edit shows. Of a draft that is nearly right already there is nothing
-to restore, and a decibel there, of an error that nobody sees, weighs as much as one elsewhere.
+taken over all samples, and by how far off the input was: what mends gross damage may do harm to what is nearly right.
 """
 
 import base64
@@ -31,8 +30,12 @@ FIGURES = {  # what is compared, and how it is called
     "psnr": "masked PSNR, dB", "likeness": "likeness", "background": "PSNR outside the mask, dB", "reward": "reward",
 }  # fmt: skip
 BESIDE = (("sft", "input"), ("sft", "blind"), ("sft", "paste"), ("grpo", "sft"))  # what each should surpass
-SHOWS = 22.0  # dB of the input within the mask: where it is above, the edit hardly shows at 64 px
-PARTS = {"all": "all samples", "shows": f"where the edit shows: input under {SHOWS:g} dB"}
+GROSS = 22.0  # dB of the input within the mask, below which its damage is called gross; chosen on earlier runs
+PARTS = {
+    "all": "all samples",
+    "gross": f"gross damage: input under {GROSS:g} dB",
+    "slight": f"slight damage: input of {GROSS:g} dB or more",
+}
 DAMAGE = (14.0, 18.0, 22.0, 26.0, 30.0)  # dB of the input: bounds of what is plotted together
 RING = 6  # px about the mask, whose colours the pasted reference takes on
 FEATHER = 2  # px
@@ -52,15 +55,18 @@ class Comparison:
     better: Mapping[str, Mapping[str, Estimate]]
 
 
-def in_parts(lines: Lines, products: Mapping[str, str]) -> dict[str, Comparison]:
-    """Return how refiners compare on all samples, and where the edit shows, by the names of `PARTS`."""
-    return {"all": compared(lines, products), "shows": compared(between(lines, 0, SHOWS), products)}
+def in_parts(lines: Lines) -> dict[str, Lines]:
+    """Return the lines of all samples, and of those of gross and of slight damage, by the names of `PARTS`."""
+    return {"all": lines, "gross": between(lines, 0, GROSS), "slight": between(lines, GROSS, math.inf)}
 
 
 def between(lines: Lines, low: float, high: float) -> dict[str, list[Line]]:
-    """Return the lines of samples whose input lies so many dB off its target within the mask, `high` excluded."""
+    """Return the lines of samples whose input has a masked PSNR from `low` to below `high` dB.
+
+    Those of an empty mask have none, and are left out.
+    """
     return {
-        name: [line for line in each if low <= float(line.get("psnr_input", math.inf)) < high]
+        name: [line for line in each if "psnr_input" in line and low <= float(line["psnr_input"]) < high]
         for name, each in lines.items()
     }
 
@@ -68,7 +74,7 @@ def between(lines: Lines, low: float, high: float) -> dict[str, list[Line]]:
 def compared(lines: Lines, products: Mapping[str, str]) -> Comparison:
     """Return how refiners compare that wrote lines of the same samples, over all seeds; `products` by sample.
 
-    What the samples were before stands beside them as 'input', by the lines of 'sft'.
+    What the samples were before stands beside them as 'input', by the lines of 'grpo', or else of 'sft'.
     """
     values = {name: by_product(each, products) for name, each in lines.items()}
     values = {"input": _inputs(values["grpo"] if "grpo" in values else values["sft"]), **values}
@@ -147,12 +153,14 @@ def read_run(run: Path, step: int | None = None) -> list[Line]:
 
 
 def write_comparison(folder: Path, lines: Lines, products: Mapping[str, str], title: str) -> dict[str, Comparison]:
-    """Compare refiners, write it into a folder, and return it by the names of `PARTS`.
+    """Write how refiners compare into a folder, and return it by the names of `PARTS`.
 
     comparison.json for machines, comparison.html for people: tables, plots, samples, on a page that loads nothing.
     """
-    found = in_parts(lines, products)
-    (folder / "comparison.json").write_text(json.dumps({part: asdict(one) for part, one in found.items()}, indent=1))
+    found = {part: compared(some, products) for part, some in in_parts(lines).items()}
+    (folder / "comparison.json").write_text(
+        json.dumps({part: asdict(one) for part, one in found.items()}, indent=1) + "\n"
+    )
     sheets = sorted((folder / "grpo-0" / "pictures").glob("*.png")) or sorted(
         (folder / "sft-0" / "pictures").glob("*.png")
     )
@@ -217,27 +225,29 @@ def _plot(comparison: Comparison) -> bytes:
 
 
 def _plot_of_damage(lines: Lines, products: Mapping[str, str]) -> bytes:
-    """Return how much better than their inputs refiners are, by how far off these were, as a PNG."""
+    """Return how much better than their inputs refiners are, by how far off these were, as a PNG.
+
+    Where there are samples of one product alone nothing is drawn: how others would differ is not known.
+    """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8, 3.5), layout="constrained")
     axes = figure.subplots()
-    bounds = list(pairwise((0.0, *DAMAGE, math.inf)))
+    names = [f"under {DAMAGE[0]:g}", *(f"{low:g} to {high:g}" for low, high in pairwise(DAMAGE)), f"{DAMAGE[-1]:g} up"]
+    parts = [between(lines, low, high) for low, high in pairwise((0.0, *DAMAGE, math.inf))]
     for nth, name in enumerate(name for name in ("blind", "sft", "grpo") if name in lines):
-        places, means, below, above = [], [], [], []
-        for at, (low, high) in enumerate(bounds):
-            here = by_product(between(lines, low, high)[name], products)
-            one = interval(here, "psnr", _inputs(here))
-            if one is not None and one.mean is not None:
-                places.append(at + 0.2 * (nth - 1))
-                means.append(one.mean)
-                below.append(0.0 if one.low is None else one.mean - one.low)
-                above.append(0.0 if one.high is None else one.high - one.mean)
-        axes.errorbar(places, means, yerr=[below, above], fmt="o", label=name)
+        found = [by_product(part[name], products) for part in parts]
+        drawn = [
+            (at + 0.2 * (nth - 1), one.mean, one.mean - one.low, one.high - one.mean)
+            for at, here in enumerate(found)
+            if (one := interval(here, "psnr", _inputs(here))) and one.mean is not None
+            if one.low is not None and one.high is not None
+        ]
+        if drawn:
+            places, means, below, above = zip(*drawn, strict=True)
+            axes.errorbar(places, means, yerr=[below, above], fmt="o", label=name)
     ticks = [
-        f"under {DAMAGE[0]:g}",
-        *(f"{low:g} to {high:g}" for low, high in pairwise(DAMAGE)),
-        f"over {DAMAGE[-1]:g}",
+        f"{name}\n{len({line['key'] for line in part['sft']})} samples" for name, part in zip(names, parts, strict=True)
     ]
     axes.axhline(0, color="#999", linewidth=1)
     axes.set(xlim=(-0.5, len(ticks) - 0.5), xticks=range(len(ticks)), xticklabels=ticks,

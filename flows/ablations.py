@@ -9,7 +9,7 @@ from pathlib import Path
 from torch import Tensor
 
 from benchmark.compare import Estimate
-from benchmark.refiners import Line, by_product, interval
+from benchmark.refiners import Line, Lines, by_product, in_parts, interval
 from flows.train_demo import HELD_OUT, Run, products_of, run_all
 from schemas.errors import TrainingError
 from schemas.training import Training, load_training
@@ -36,13 +36,14 @@ GRPO: dict[str, tuple[str, ...]] = {
     "GRPO, nothing held, KL to SFT": ("grpo.hold=0", "grpo.beta=0.01", "guards.outside=100"),
 }
 
-Gains = Mapping[str, Mapping[str, Estimate]]
+Gains = Mapping[str, Mapping[str, Estimate]]  # by what was left out, and figure
 
 
-def ablate(folder: Path, seed: int, at_once: int, sft: Sequence[str], grpo: Sequence[str]) -> Gains:
+def ablate(folder: Path, seed: int, at_once: int, sft: Sequence[str], grpo: Sequence[str]) -> dict[str, Gains]:
     """Train with one part after the other left out or exchanged; return how much better than plain SFT each came out.
 
-    All are measured alike, whatever they were trained for. `folder` is one that `omnirefiner train demo` has filled;
+    On all samples, on those of gross and of slight damage, by the names of `PARTS`. All are measured alike, whatever
+    they were trained for. `folder` is one that `omnirefiner train demo` has filled;
     `sft`, `grpo` are settings, as it was given. The gains are written into its runs/ablations.json. Raises
     TrainingError where it is not filled, or a run fails.
     """
@@ -59,26 +60,31 @@ def ablate(folder: Path, seed: int, at_once: int, sft: Sequence[str], grpo: Sequ
     split = look_up(open_split(str(lake), "demo", HELD_OUT), runs / "places", 1)
     judge = partial(score, open_likeness(settings.reward), settings.reward)
     measured = partial(_measured, split, settings, judge, products, {})
-    before = by_product(measured(start.folder), products)
-    lines = {"GRPO": measured(sharpened.folder)}
+    lines = {"SFT": measured(start.folder), "GRPO": measured(sharpened.folder)}
     lines |= {name: measured(_newest(run)) for name, run in folders.items()}
     lines |= {
         f"{name}, references exchanged": measured(one.folder, exchanged=True)
         for name, one in (("SFT", start), ("GRPO", sharpened))
     }
-    figures = [name for name in next(iter(before.values())) if not name.endswith("_input")]
-    gains = {
-        name: {
-            figure: gain
-            for figure in figures
-            if (gain := interval(by_product(each, products), figure, before)) is not None
-        }
-        for name, each in lines.items()
+    gains = {part: _gains(some, products) for part, some in in_parts(lines).items()}
+    told = {
+        part: {name: {figure: asdict(one) for figure, one in each.items()} for name, each in found.items()}
+        for part, found in gains.items()
     }
-    told = {name: {figure: asdict(one) for figure, one in each.items()} for name, each in gains.items()}
     kept_as = {"seed": seed, "sft": list(sft), "grpo": list(grpo), "better than SFT by": told}
     (runs / "ablations.json").write_text(json.dumps(kept_as, indent=1) + "\n")
     return gains
+
+
+def _gains(lines: Lines, products: Mapping[str, str]) -> Gains:
+    """Return by how much refiners are better than SFT, over products."""
+    figures = sorted({name for line in lines["SFT"] for name in line if name != "key" and not name.endswith("_input")})
+    values = {name: by_product(each, products) for name, each in lines.items()}
+    return {
+        name: {figure: gain for figure in figures if (gain := interval(each, figure, values["SFT"])) is not None}
+        for name, each in values.items()
+        if name != "SFT"
+    }
 
 
 def _measured(

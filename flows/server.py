@@ -65,7 +65,10 @@ def server() -> Iterator[None]:
 
 @contextmanager
 def talking_to(url: str) -> Iterator[None]:
-    """Have flows talk to a server of ours. Nobody asks it for heartbeats, whose thread keeps each flow for a second."""
+    """Have flows talk to a server of ours, without heartbeats.
+
+    Nobody watches it for flows that have crashed, and each flow would wait up to a second for their thread to end.
+    """
     from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
     with temporary_settings({PREFECT_API_URL: url, PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
@@ -80,7 +83,7 @@ def start() -> str:
     os.environ["NO_PROXY"] = ",".join(filter(None, (os.environ.get("NO_PROXY"), "127.0.0.1")))
     with tempfile.TemporaryFile("w+") as said:
         with socket.socket() as listener:
-            # for each of its connections: the server, which is handed a bare descriptor, does not know it for TCP
+            # its connections inherit it: uvicorn takes the descriptor for a Unix socket, so asyncio does not set it
             listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             listener.bind(("127.0.0.1", 0))
             listener.listen(128)

@@ -81,7 +81,8 @@ def demo(
     grpo_assignments: Annotated[list[str] | None, typer.Option("--grpo", metavar="KEY=VALUE")] = None,
 ) -> None:
     """Show that it learns: build quadruplets, train `tiny` by SFT, blind and not, then by GRPO, and compare them on
-    products that none has seen. Runs go on where they were; figures, plot and pictures go into comparison.html.
+    products that none has seen, over all samples and by how far off the input was. What was built and trained is not
+    done again; figures, plots and pictures go into comparison.html.
 
     Example: `omnirefiner train demo PHOTOS --out train-demo`
     """
@@ -98,11 +99,13 @@ def demo(
             if not (photos / "truth.jsonl").exists():  # written last
                 render(photos, products=RENDERED, views=VIEWS, seed=UNSEEN)
         build(photos, lake, assignments=settings, publish="demo")
+    else:
+        print(f"{lake}: version 'demo' is published, no photos are looked at; for others give another --out")
     found = train_and_compare(
         lake, "demo", folder / "runs", seeds, at_once, sft_assignments or (), grpo_assignments or ()
     )
     for part, one in found.items():
-        print(f"\nOn {one.samples} samples of {one.products} products, {PARTS[part]}")
+        print(f"\n{PARTS[part]}: {one.samples} samples of {one.products} products")
         for title, rows in (("held out", one.each), ("better by", one.better)):
             print_table(title, [{"": name, **{figure: told(row.get(figure)) for figure in FIGURES}}
                                 for name, row in rows.items()])  # fmt: skip
@@ -117,17 +120,19 @@ def ablate(
     sft_assignments: Annotated[list[str] | None, typer.Option("--sft", metavar="KEY=VALUE")] = None,
     grpo_assignments: Annotated[list[str] | None, typer.Option("--grpo", metavar="KEY=VALUE")] = None,
 ) -> None:
-    """Show what each part of the training does: train `tiny` without it, and compare with SFT as it is.
+    """Show what each part of the training does: train `tiny` without it, and compare with SFT as it is, over all
+    samples and by how far off the input was.
 
     Example: `omnirefiner train ablate train-demo`
     """
-    from benchmark.refiners import told
+    from benchmark.refiners import PARTS, told
     from flows.ablations import ablate
 
     gains = ablate(folder, seed, at_once, sft_assignments or (), grpo_assignments or ())
-    print_table("better than SFT by", [
-        {"": name, **{figure: told(one) for figure, one in found.items()}} for name, found in gains.items()
-    ])  # fmt: skip
+    for part, rows in gains.items():
+        print_table(f"better than SFT by, {PARTS[part]}", [
+            {"": name, **{figure: told(one) for figure, one in found.items()}} for name, found in rows.items()
+        ])  # fmt: skip
     print(f"kept in {folder / 'runs' / 'ablations.json'}")
 
 

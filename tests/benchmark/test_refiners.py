@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmark.refiners import SHOWS, between, by_product, compared, in_parts, interval, pasted, write_comparison
+from benchmark.refiners import GROSS, between, by_product, compared, in_parts, interval, pasted, write_comparison
 from training.dataset import Batch, State
 
 PRODUCTS = {"a1": "a", "a2": "a", "b1": "b"}
@@ -39,16 +39,20 @@ def test_what_is_better_is_told_product_by_product() -> None:
     assert "background" not in found.each["sft"]
 
 
-def test_samples_whose_edit_hardly_shows_are_compared_apart() -> None:
-    inputs = dict(zip(PRODUCTS, (SHOWS - 5, SHOWS, SHOWS - 0.1), strict=True))
+def test_gross_and_slight_damage_are_compared_apart() -> None:
+    inputs = dict(zip(PRODUCTS, (GROSS - 5, GROSS, GROSS - 0.1), strict=True))
     sft = [{"key": key, "psnr": psnr + 1, "psnr_input": psnr} for key, psnr in inputs.items()]
-    sft[1]["psnr"] = SHOWS - 7  # what hardly shows is made worse
-    found = in_parts({"sft": [*sft, {"key": "b1", "background": 40.0}]}, PRODUCTS)  # an empty mask has no such figure
+    sft[1]["psnr"] = GROSS - 7  # what is nearly right is made worse
+    parts = in_parts({"sft": [*sft, {"key": "b1", "background": 40.0}]})  # of an empty mask there is no masked PSNR
+    found = {part: compared(some, PRODUCTS) for part, some in parts.items()}
     assert (found["all"].samples, found["all"].products) == (3, 2)
     assert found["all"].better["sft - input"]["psnr"].mean == pytest.approx(((1 - 7) / 2 + 1) / 2)
-    assert (found["shows"].samples, found["shows"].products) == (2, 2)
-    assert found["shows"].better["sft - input"]["psnr"].mean == pytest.approx(1)
-    assert "background" not in found["shows"].each["sft"]
+    assert (found["gross"].samples, found["gross"].products) == (2, 2)
+    assert found["gross"].better["sft - input"]["psnr"].mean == pytest.approx(1)
+    assert (found["slight"].samples, found["slight"].products) == (1, 1)
+    assert found["slight"].better["sft - input"]["psnr"].mean == pytest.approx(-7)
+    assert "background" in found["all"].each["sft"]
+    assert "background" not in found["gross"].each["sft"]
 
 
 def test_every_sample_with_a_mask_lies_between_two_bounds() -> None:
@@ -74,17 +78,17 @@ def test_a_comparison_is_written_for_people_and_for_machines(tmp_path: Path) -> 
     found = write_comparison(tmp_path, {"sft": lines(12, 12, 13), "<b>": lines(1, 1, 1)}, PRODUCTS, "A & B")
     told = json.loads((tmp_path / "comparison.json").read_text())
     assert told["all"]["each"]["sft"]["psnr"]["mean"] == 12.5
-    assert told["shows"]["samples"] == found["shows"].samples == 3
+    assert told["gross"]["samples"] == found["gross"].samples == 3
     page = (tmp_path / "comparison.html").read_text()
     assert "A &amp; B" in page
     assert "<b>" not in page
     assert "12.50 (12.00 to 13.00)" in page
-    assert page.count("data:image/png") == 3  # figures of each part, and gains by damage
+    assert page.count("data:image/png") == 4  # figures of each part, and gains by damage
 
 
-def test_a_comparison_without_damage_is_written_too(tmp_path: Path) -> None:
+def test_a_comparison_without_gross_damage_is_written_too(tmp_path: Path) -> None:
     slight = [line | {"psnr_input": 40.0} for line in lines(41, 41, 41)]
     found = write_comparison(tmp_path, {"sft": slight}, PRODUCTS, "slight")
     assert found["all"].samples == 3
-    assert found["shows"].samples == found["shows"].products == 0
+    assert found["gross"].samples == found["gross"].products == 0
     assert "0 samples of 0 products" in (tmp_path / "comparison.html").read_text()

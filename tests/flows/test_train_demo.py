@@ -38,14 +38,15 @@ def test_refiners_are_trained_compared_and_taken_apart(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     found = train_and_compare(folder / "lake", "demo", folder / "runs", 1, 2, SHORT, SHARP)
-    assert found.keys() == {"all", "shows"}
+    assert found.keys() == {"all", "gross", "slight"}
     for one in found.values():
         assert one.each.keys() == {"input", "paste", "blind", "sft", "grpo"}
         assert one.better.keys() == {"sft - input", "sft - blind", "sft - paste", "grpo - sft"}
         assert {"psnr", "likeness", "background", "reward"} <= one.each["grpo"].keys()
-    assert found["all"].products >= found["shows"].products > 0
+    assert found["all"].products >= found["gross"].products > 0
+    assert found["all"].samples == found["gross"].samples + found["slight"].samples
     told = json.loads((folder / "runs" / "comparison.json").read_text())
-    assert told["shows"]["products"] == found["shows"].products
+    assert told["gross"]["products"] == found["gross"].products
     assert (folder / "runs" / "comparison.html").exists()
     trained = {path: path.stat().st_mtime_ns for path in (folder / "runs").rglob("weights.safetensors")}
     settings = [
@@ -58,21 +59,23 @@ def test_refiners_are_trained_compared_and_taken_apart(
     assert not ended.value.code
     said = capsys.readouterr().out
     assert json.loads((folder / "runs" / "comparison.json").read_text()) == told
-    assert (
-        f"On {told['shows']['samples']} samples of {told['shows']['products']} products, where the edit shows" in said
-    )
+    assert f"input under 22 dB: {told['gross']['samples']} samples of {told['gross']['products']} products" in said
+    assert "version 'demo' is published, no photos are looked at" in said
+    assert not (folder / "photos").exists()
     assert {path: path.stat().st_mtime_ns for path in trained} == trained  # nothing was trained anew
 
     monkeypatch.setattr("flows.ablations.GRPO", {"none": ("grpo.rate=1e-30",), "all": ("grpo.credit=sample",)})
     gains = ablate(folder, 0, 2, SHORT, SHARP)
     exchanged = {f"{name}, references exchanged" for name in ("SFT", "GRPO")}
-    assert gains.keys() == {*SFT, "GRPO", "none", "all", *exchanged}
     figures = {"psnr", "gain", "likeness", "background", "reward", "reward_embedder", "reward_pixels"}
-    assert all(found.keys() == figures for found in gains.values())
-    assert all(abs(one.mean or 0) < 1e-6 for one in gains["none"].values())  # measured as SFT was
-    assert gains["SFT, references exchanged"]["psnr"].mean != 0
-    kept = json.loads((folder / "runs" / "ablations.json").read_text())
-    assert kept["better than SFT by"].keys() == gains.keys()
+    assert gains.keys() == {"all", "gross", "slight"}
+    for rows in gains.values():
+        assert rows.keys() == {*SFT, "GRPO", "none", "all", *exchanged}
+        assert all(found.keys() == figures for found in rows.values())
+        assert all(abs(one.mean or 0) < 1e-6 for one in rows["none"].values())  # measured as SFT was
+        assert rows["SFT, references exchanged"]["psnr"].mean != 0
+    kept = json.loads((folder / "runs" / "ablations.json").read_text())["better than SFT by"]
+    assert {part: rows.keys() for part, rows in kept.items()} == {part: rows.keys() for part, rows in gains.items()}
 
 
 @pytest.mark.parametrize("changed", [*SFT.values(), *GRPO.values()], ids=[*SFT, *GRPO])
