@@ -42,10 +42,10 @@ Gains = Mapping[str, Mapping[str, Estimate]]  # by what was left out, and figure
 def ablate(folder: Path, seed: int, at_once: int, sft: Sequence[str], grpo: Sequence[str]) -> dict[str, Gains]:
     """Train with one part after the other left out or exchanged; return how much better than plain SFT each came out.
 
-    On all samples, on those of gross and of slight damage, by the names of `PARTS`. All are measured alike, whatever
-    they were trained for. `folder` is one that `omnirefiner train demo` has filled;
-    `sft`, `grpo` are settings, as it was given. The gains are written into its runs/ablations.json. Raises
-    TrainingError where it is not filled, or a run fails.
+    On all samples, on those of gross and of slight damage, by the names of `benchmark.refiners.PARTS`. All are measured
+    alike, whatever they were trained for. `folder` is one that `omnirefiner train demo` has filled; `sft`, `grpo` are
+    settings, as it was given. The gains are written into its runs/ablations.json. Raises TrainingError where it is not
+    filled, or a run fails.
     """
     one_thread_each()
     lake, runs = folder / "lake", folder / "runs"

@@ -55,6 +55,7 @@ def train_and_compare(
 ) -> dict[str, Comparison]:
     """Train by SFT, blind and not, then by GRPO, for each seed; return how they compare, and write it into `runs`.
 
+    They compare on all samples, on those of gross and of slight damage, by the names of `benchmark.refiners.PARTS`.
     `sft` and `grpo` are settings, as `key=value`. Each run is a process of one thread, `at_once` of them at a time; one
     that was begun before goes on. Raises TrainingError where one fails, and ends the others.
     """
